@@ -1,0 +1,472 @@
+/* SPDX-License-Identifier: MIT */
+/* internal.h - what the files of the library share, and nothing else.
+ *
+ * A section a file, in the order of the arrows: a file may use the sections
+ * above its own.
+ *
+ *   alloc error log timer outq     know nobody
+ *   world net                      the door to the operating system
+ *   map, backends                  the set of channels, who is ready
+ *   interest deliver clock calls   what a pass is made of
+ *   loop                           the pass
+ *   dispatcher socket sender file  the classes
+ */
+#ifndef ASYNCORE_INTERNAL_H
+#define ASYNCORE_INTERNAL_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "asyncore.h"
+
+/* ---- alloc.c: the allocator hook --------------------------------------- */
+
+void *asyncore__realloc(void *ptr, size_t size);
+void *asyncore__calloc(size_t size); /* one object, zeroed */
+void asyncore__free(void *ptr);
+
+/* Make room for n elements of `size` bytes in *array, whose capacity is *cap;
+ * grows by doubling, new elements are zero.  Returns 0 or -ENOMEM. */
+int asyncore__reserve(void *array, size_t *cap, size_t n, size_t size);
+
+/* ---- log.c ------------------------------------------------------------- */
+
+/* Log a line that no channel can filter. */
+void asyncore__log(enum asyncore_log_type type, struct asyncore_dispatcher *d,
+                   const char *fmt, ...) ASYNCORE_PRINTF(3, 4);
+
+/* ---- timer.c: a heap of calls, by time --------------------------------- */
+
+struct asyncore__timer {
+    asyncore_call_fn *fn;
+    void *arg;
+    uint32_t generation; /* + 1 whenever the slot is freed */
+    uint32_t at;         /* place in the heap, or the next free slot */
+};
+
+struct asyncore__timers {
+    struct asyncore__deadline {
+        int64_t when;
+        uint64_t order; /* of adding: equal times keep it */
+        uint32_t slot;
+    } *heap;
+    struct asyncore__timer *slots;
+    size_t len, heap_cap;    /* of the heap */
+    size_t nslots, slot_cap; /* used so far, free ones included */
+    uint32_t free;           /* a free slot + 1, or 0 */
+    uint64_t added;
+};
+
+int64_t asyncore__timers_add(struct asyncore__timers *t, int64_t when,
+                             asyncore_call_fn *fn, void *arg);
+int asyncore__timers_cancel(struct asyncore__timers *t, int64_t id);
+/* When the first is due, or INT64_MAX. */
+int64_t asyncore__timers_next(const struct asyncore__timers *t);
+/* Take the first one that is due at `now` and was added before the
+ * before-th.  Returns false if there is none. */
+bool asyncore__timers_pop(struct asyncore__timers *t, int64_t now,
+                          uint64_t before, asyncore_call_fn **ret_fn,
+                          void **ret_arg);
+void asyncore__timers_fini(struct asyncore__timers *t);
+
+/* ---- outq.c: bytes waiting to be sent ---------------------------------- */
+
+struct asyncore__outq {
+    struct asyncore__piece *head, *tail;
+    size_t len; /* bytes */
+};
+
+/* Append a copy.  Returns 0, or -ENOMEM with nothing appended. */
+int asyncore__outq_append(struct asyncore__outq *q, const void *data,
+                          size_t len);
+/* Describe the front of the queue; returns how many of max were written. */
+int asyncore__outq_peek(const struct asyncore__outq *q, struct iovec *iov,
+                        int max);
+/* Drop n bytes, n <= len, from the front. */
+void asyncore__outq_consume(struct asyncore__outq *q, size_t n);
+void asyncore__outq_clear(struct asyncore__outq *q);
+
+/* ---- world.c: the one door to the operating system --------------------- */
+
+/* Every system call, the clock and the waiting, as a table: the kernel is one
+ * implementation, tests wrap it, a simulator replaces it.  A world with state
+ * embeds the table first.  All return >= 0 or a negated errno, sockets come
+ * out non-blocking and close-on-exec, sends raise no SIGPIPE, times are
+ * nanoseconds, a timeout of -1 waits for ever. */
+struct asyncore__world {
+    /* sockets */
+    int (*socket)(struct asyncore__world *w, int family, int type);
+    int (*bind)(struct asyncore__world *w, int fd, const struct sockaddr *sa,
+                socklen_t len);
+    int (*listen)(struct asyncore__world *w, int fd, int backlog);
+    int (*accept)(struct asyncore__world *w, int fd,
+                  struct asyncore_addr *ret);
+    int (*connect)(struct asyncore__world *w, int fd,
+                   const struct sockaddr *sa, socklen_t len);
+    int (*shutdown)(struct asyncore__world *w, int fd, int how);
+    int (*getsockopt)(struct asyncore__world *w, int fd, int level, int name,
+                      int *ret);
+    int (*setsockopt)(struct asyncore__world *w, int fd, int level, int name,
+                      int value);
+    int (*getsockname)(struct asyncore__world *w, int fd,
+                       struct asyncore_addr *ret);
+    int (*getpeername)(struct asyncore__world *w, int fd,
+                       struct asyncore_addr *ret);
+    ssize_t (*recv)(struct asyncore__world *w, int fd, void *buf, size_t len,
+                    int flags);
+    ssize_t (*recvfrom)(struct asyncore__world *w, int fd, void *buf,
+                        size_t len, struct asyncore_addr *ret);
+    ssize_t (*send)(struct asyncore__world *w, int fd, const void *data,
+                    size_t len, int flags);
+    ssize_t (*sendto)(struct asyncore__world *w, int fd, const void *data,
+                      size_t len, const struct asyncore_addr *to);
+    ssize_t (*sendv)(struct asyncore__world *w, int fd,
+                     const struct iovec *iov, int n);
+    /* descriptors of any kind */
+    ssize_t (*read)(struct asyncore__world *w, int fd, void *buf, size_t len);
+    ssize_t (*writev)(struct asyncore__world *w, int fd,
+                      const struct iovec *iov, int n);
+    int (*dup)(struct asyncore__world *w, int fd);
+    int (*set_nonblocking)(struct asyncore__world *w, int fd);
+    int (*close)(struct asyncore__world *w, int fd);
+    int (*open_reserve)(struct asyncore__world *w); /* any descriptor */
+    /* names */
+    int (*resolve)(struct asyncore__world *w, int family, int type,
+                   const char *host, int port, struct asyncore_addr *ret,
+                   size_t max);
+    /* the clock, monotonic */
+    int64_t (*now)(struct asyncore__world *w);
+    /* waiting */
+    int (*select)(struct asyncore__world *w, int nfds, void *r, void *wr,
+                  void *x, int64_t timeout);
+    int (*poll)(struct asyncore__world *w, void *pollfds, size_t n,
+                int64_t timeout);
+    int (*epoll_create)(struct asyncore__world *w);
+    int (*epoll_ctl)(struct asyncore__world *w, int epfd, int op, int fd,
+                     uint32_t events, uint64_t data);
+    int (*epoll_wait)(struct asyncore__world *w, int epfd, void *events,
+                      int max, int64_t timeout);
+    /* the wake-up: fd[0] is polled, fd[1] signalled; they may be one */
+    int (*wake_open)(struct asyncore__world *w, int fd[2]);
+    int (*wake_signal)(struct asyncore__world *w, int fd);
+    int (*wake_drain)(struct asyncore__world *w, int fd);
+};
+
+extern struct asyncore__world asyncore__kernel;
+/* What maps are made with: the kernel, unless a test says otherwise. */
+extern struct asyncore__world *asyncore__world_default;
+
+/* getenv(), or NULL in a setuid program. */
+const char *asyncore__getenv(const char *name);
+
+/* ---- net.c: addresses, kinds of errors --------------------------------- */
+
+/* Does this errno (negated) mean that the connection has ended? */
+bool asyncore__disconnected(int code);
+/* … that an accept() found no connection after all? */
+bool asyncore__accept_again(int code);
+/* … that it found no resources? */
+bool asyncore__exhausted(int code);
+/* Fill in a unix address from a path or "@name". */
+int asyncore__addr_unix(struct asyncore_addr *ret, const char *path);
+
+/* ---- map.c: the set of channels ---------------------------------------- */
+
+/* What a channel can wait for, and what a backend can report. */
+enum {
+    ASYNCORE__READ = 1,
+    ASYNCORE__WRITE = 2,
+    ASYNCORE__PRI = 4,
+    ASYNCORE__HUP = 8, /* reported only: hang-up or error */
+    ASYNCORE__NVAL = 16 /* reported only: the descriptor is not open */
+};
+
+/* What the map knows of a descriptor. */
+struct asyncore__slot {
+    struct asyncore_dispatcher *d; /* NULL = none (or the wake-up) */
+    uint32_t generation; /* + 1 whenever the channel here changes */
+    uint32_t scratch;    /* the backend's own */
+    unsigned char armed; /* the interest the backend has been told */
+    bool always;         /* the backend refused it: a regular file */
+};
+
+/* Channels in the order of their adding, with holes where one has gone;
+ * each knows its place, in the member at index_offset. */
+struct asyncore__order {
+    struct asyncore_dispatcher **at;
+    size_t len, cap, live, index_offset;
+};
+
+/* An event: who, which life of his, what. */
+struct asyncore__ready {
+    int fd;
+    uint32_t generation;
+    uint32_t pos; /* in map order */
+    uint32_t mask;
+};
+
+struct asyncore_map {
+    struct asyncore__world *world;
+    const struct asyncore__backend *backend;
+    void *state; /* the backend's */
+    struct asyncore__slot *slots;
+    size_t nslots;
+    struct asyncore__order all;   /* every channel */
+    struct asyncore__order asked; /* those whose predicates are asked */
+    struct asyncore_dispatcher *touched; /* see interest.c */
+    int *always;                         /* slots with .always */
+    size_t nalways, always_cap;
+    struct asyncore__ready *ready; /* a stack: nested passes go on top */
+    size_t nready, ready_cap;
+    struct asyncore__timers timers;
+    unsigned depth; /* passes running */
+    unsigned loops; /* asyncore_loop()s running */
+    bool stopping;
+    bool exiting; /* a handler returned ASYNCORE_EXIT_NOW */
+    unsigned forks; /* value of asyncore__forks when it was made */
+    struct asyncore_error failed; /* the last failure; see deliver.c */
+    struct {
+        int fd; /* being handed to handle_accepted, or -1 */
+        struct asyncore_addr addr;
+        bool stream;
+    } accepted;
+    int reserve_fd; /* given up when there are no descriptors */
+    size_t resting; /* listeners waiting for descriptors */
+    int64_t rest_timer;
+    /* the door for other threads; see calls.c */
+    int wake_fd[2];
+    atomic_bool woken;
+    _Atomic(struct asyncore_call *) posted; /* newest first */
+    struct asyncore_call *calls, **calls_end; /* taken, oldest first */
+};
+
+/* NULL → the default map; NULL if there is none to be had. */
+struct asyncore_map *asyncore__map(struct asyncore_map *map);
+int asyncore__map_create(const char *backend, struct asyncore__world *world,
+                         struct asyncore_map **ret);
+/* -ECHILD in the child of a fork, else 0. */
+int asyncore__map_check(const struct asyncore_map *map);
+/* Put d, which has a descriptor, into the map. */
+int asyncore__map_add(struct asyncore_map *map, struct asyncore_dispatcher *d);
+/* Take it out.  Must come before its descriptor is closed. */
+void asyncore__map_remove(struct asyncore_dispatcher *d);
+bool asyncore__in_map(const struct asyncore_dispatcher *d);
+/* Tell the backend what a descriptor waits for now.  Cannot fail but with
+ * what the backend says; a refusal is kept as `always`. */
+int asyncore__arm(struct asyncore_map *map, int fd, unsigned mask);
+/* Close up the holes.  Only while no pass is running. */
+void asyncore__order_compact(struct asyncore__order *o);
+
+/* ---- backends ---------------------------------------------------------- */
+
+/* One const table a backend.  They report, they never call user code, and
+ * they reach the system through map->world only. */
+struct asyncore__backend {
+    const char *name; /* also the value of ASYNCORE_BACKEND */
+    int fd_limit;     /* serves descriptors below it; 0 = any */
+    bool tells_hup;   /* reports ASYNCORE__HUP */
+    /* Make and release map->state. */
+    int (*init)(struct asyncore_map *map);
+    void (*fini)(struct asyncore_map *map);
+    /* The interest in fd changes; the masks differ, 0 = not watched.
+     * map->slots[fd] has the generation and .scratch.  -EPERM: the kernel
+     * does not poll this kind of file; it counts as always ready. */
+    int (*modify)(struct asyncore_map *map, int fd, unsigned from,
+                  unsigned to);
+    /* Wait, once, for at most timeout ns (-1: for ever); asyncore__report()
+     * what is ready, all of it.  Returns 0 or a negated errno. */
+    int (*wait)(struct asyncore_map *map, int64_t timeout);
+    /* A descriptor that is readable when wait() would report; NULL = none. */
+    int (*fileno)(const struct asyncore_map *map);
+};
+
+extern const struct asyncore__backend asyncore__backend_epoll;
+extern const struct asyncore__backend asyncore__backend_poll;
+extern const struct asyncore__backend asyncore__backend_select;
+
+/* backend.c: the choice.  NULL = the environment's or the best. */
+int asyncore__backend_find(const char *name,
+                           const struct asyncore__backend **ret);
+/* Best first, ends in NULL. */
+extern const struct asyncore__backend *const asyncore__backends[];
+
+/* Called by wait() for each ready descriptor.  A generation that has passed
+ * is dropped.  Returns 0, or -ENOMEM: it will be reported again. */
+int asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
+                     unsigned mask);
+
+/* ---- interest.c: who waits for what ------------------------------------ */
+
+/* Bits of asyncore_dispatcher.asyncore__flags. */
+enum {
+    ASYNCORE__OWNED = 1 << 0,     /* memory from asyncore_*_new() */
+    ASYNCORE__STREAM = 1 << 1,    /* a recv of 0 is the end */
+    ASYNCORE__TOUCHED = 1 << 2,   /* on map->touched */
+    ASYNCORE__CLOSED = 1 << 3,    /* closed, not yet destroyed */
+    ASYNCORE__TOLD = 1 << 4,      /* handle_close has been called */
+    ASYNCORE__EOF = 1 << 5,       /* the peer has ended its side */
+    ASYNCORE__SHUT = 1 << 6,      /* we are to end ours when all is sent */
+    ASYNCORE__SHUT_DONE = 1 << 7, /* … have ended it */
+    ASYNCORE__PAUSED = 1 << 8,    /* too much output queued to read on */
+    ASYNCORE__RESTING = 1 << 9,   /* a listener without descriptors */
+    ASYNCORE__SERVED = 1 << 10,   /* did I/O during this event */
+    ASYNCORE__ASK_R = 1 << 11,    /* what the predicates said last */
+    ASYNCORE__ASK_W = 1 << 12,
+    ASYNCORE__IN_MAP = 1 << 13,
+    ASYNCORE__LOST = 1 << 14, /* a connect() failed, to be closed */
+    ASYNCORE__DYING = 1 << 15 /* `destroy` has been called */
+};
+
+/* Have the channel's interest looked at before the next wait. */
+void asyncore__touch(struct asyncore_dispatcher *d);
+/* Does the class have predicates to be asked in every pass? */
+bool asyncore__is_asked(const struct asyncore_dispatcher *d);
+/* Phase of a pass: ask the predicates; then bring the backend up to date. */
+int asyncore__interest_ask(struct asyncore_map *map);
+int asyncore__interest_apply(struct asyncore_map *map);
+/* Phase: destroy the closed. */
+void asyncore__sweep(struct asyncore_map *map);
+
+/* ---- deliver.c: events to handlers, errors to handle_error ------------- */
+
+/* A life of a channel: from one socket to the closing of it. */
+struct asyncore__life {
+    int fd;
+    uint32_t generation;
+};
+struct asyncore__life asyncore__life(const struct asyncore_dispatcher *d);
+bool asyncore__alive(const struct asyncore_dispatcher *d,
+                     struct asyncore__life life);
+
+/* The slot of the channel's own class, or the one it inherits. */
+#define ASYNCORE__VIRTUAL(d, slot)  \
+    ((d)->ops->slot ? (d)->ops->slot \
+                    : asyncore__class_of(d)->ops->slot)
+/* Call a handler; returns 0 or the error it returned, noted as its own. */
+#define ASYNCORE__RUN(d, slot) \
+    asyncore__ran(d, #slot, ASYNCORE__VIRTUAL(d, slot)(d))
+
+int asyncore__ran(struct asyncore_dispatcher *d, const char *handler,
+                  int result);
+/* Note that `op` failed, for whoever reports it; returns code. */
+int asyncore__fail(struct asyncore_dispatcher *d, const char *op, int code);
+/* The end of a protected block: an error goes to handle_error.  Returns 0 or
+ * ASYNCORE_EXIT_NOW. */
+int asyncore__catch(struct asyncore_dispatcher *d, int result);
+/* The connection has ended: tell handle_close, once. */
+int asyncore__end(struct asyncore_dispatcher *d, int reason);
+/* The peer has ended its side: handle_eof, or handle_close. */
+int asyncore__end_of_stream(struct asyncore_dispatcher *d);
+/* Phase: deliver map->ready[first …]; drops them all. */
+int asyncore__deliver(struct asyncore_map *map, size_t first);
+
+/* ---- clock.c: timers and idle timeouts of a map ------------------------ */
+
+/* seconds → ns, rounded up; -1 for "for ever"; -EINVAL = -22 is no time:
+ * returns false if it is negative or NaN. */
+bool asyncore__ns(double seconds, int64_t *ret);
+/* Phase: run what is due. */
+int asyncore__run_timers(struct asyncore_map *map);
+/* The channel had an event. */
+void asyncore__idle_reset(struct asyncore_dispatcher *d);
+/* The channel is closed or moved: no timeout any more. */
+void asyncore__idle_clear(struct asyncore_dispatcher *d);
+/* A listener found no descriptors: let it rest. */
+void asyncore__rest(struct asyncore_dispatcher *d);
+void asyncore__rest_clear(struct asyncore_dispatcher *d);
+
+/* ---- calls.c: posts from other threads --------------------------------- */
+
+int asyncore__calls_open(struct asyncore_map *map);
+void asyncore__calls_close(struct asyncore_map *map);
+bool asyncore__calls_pending(struct asyncore_map *map);
+/* The wake-up descriptor is readable. */
+void asyncore__calls_woken(struct asyncore_map *map);
+/* Phase: run what was posted. */
+int asyncore__run_calls(struct asyncore_map *map);
+
+/* ---- classes ----------------------------------------------------------- */
+
+/* How the bytes of a channel go in and out: a socket, a file. */
+struct asyncore__transport {
+    ssize_t (*recv)(struct asyncore_dispatcher *d, void *buf, size_t len);
+    ssize_t (*send)(struct asyncore_dispatcher *d, const void *data,
+                    size_t len);
+    ssize_t (*sendv)(struct asyncore_dispatcher *d, const struct iovec *iov,
+                     int n);
+    int (*shutdown)(struct asyncore_dispatcher *d); /* of the sending side */
+    int (*error)(struct asyncore_dispatcher *d);    /* SO_ERROR, negated */
+};
+extern const struct asyncore__transport asyncore__socket_transport;
+extern const struct asyncore__transport asyncore__file_transport;
+
+/* A class of the library: a complete table of handlers, and what the core
+ * must know of its channels. */
+struct asyncore__class {
+    const char *name;
+    const struct asyncore__class *parent;
+    const struct asyncore_ops *ops;
+    /* bytes of output that wait; NULL = never any */
+    size_t (*pending)(const struct asyncore_dispatcher *d);
+    /* the connection is gone: forget them; NULL = nothing to forget */
+    void (*discard)(struct asyncore_dispatcher *d);
+};
+
+static inline const struct asyncore__class *
+asyncore__class_of(const struct asyncore_dispatcher *d)
+{
+    return d->asyncore__class;
+}
+
+bool asyncore__isinstance(const struct asyncore_dispatcher *d,
+                          const struct asyncore__class *cls);
+extern const struct asyncore__class asyncore__dispatcher_class;
+
+/* Is it a channel that was initialised?  One more question: is it open? */
+bool asyncore__valid(const struct asyncore_dispatcher *d);
+int asyncore__check_open(const struct asyncore_dispatcher *d);
+
+/* Initialise a channel of a class, of `size` bytes, without a descriptor. */
+int asyncore__init(struct asyncore_dispatcher *d,
+                   const struct asyncore__class *cls, size_t size,
+                   const struct asyncore_ops *ops, struct asyncore_map *map);
+/* The same in memory of our own, then adopt(d, fd) if fd >= 0. */
+int asyncore__new(const struct asyncore__class *cls, size_t size,
+                  const struct asyncore_ops *ops, int fd,
+                  struct asyncore_map *map,
+                  int (*adopt)(struct asyncore_dispatcher *d, int fd),
+                  struct asyncore_dispatcher **ret);
+/* Begin a life: the descriptor is the channel's, in its map. */
+int asyncore__open(struct asyncore_dispatcher *d, int fd,
+                   const struct asyncore__transport *transport, bool stream);
+size_t asyncore__pending(const struct asyncore_dispatcher *d);
+/* All is sent: shut down or close if that was asked for. */
+int asyncore__flushed(struct asyncore_dispatcher *d);
+/* Remember an address as the channel's `addr`; NULL = none. */
+void asyncore__set_addr(struct asyncore_dispatcher *d,
+                        const struct asyncore_addr *addr);
+/* handle_error's default line: "uncaptured error, closing channel …". */
+void asyncore__log_uncaptured(struct asyncore_dispatcher *d,
+                              const struct asyncore_error *err);
+
+static inline bool
+asyncore__has(const struct asyncore_dispatcher *d, unsigned flag)
+{
+    return (d->asyncore__flags & flag) != 0;
+}
+
+static inline void
+asyncore__set(struct asyncore_dispatcher *d, unsigned flags)
+{
+    d->asyncore__flags |= flags & 0x7fffffu;
+}
+
+static inline void
+asyncore__unset(struct asyncore_dispatcher *d, unsigned flags)
+{
+    d->asyncore__flags &= ~flags & 0x7fffffu;
+}
+
+#endif
