@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+# The house's one-word commands.  Meson does the work, everything goes under
+# build/.  `make help` lists the verbs.
+
+asan = -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debug \
+       -Dc_args=-fno-sanitize-recover=all
+tsan = -Db_sanitize=thread -Db_lundef=false
+coverage = -Db_coverage=true -Dbuildtype=debug
+
+export BACKEND T
+.PHONY: all demo test asan tsan valgrind coverage format lint install clean \
+        help
+
+all: build/build.ninja
+	@ninja -C build
+
+# The library and the programs need less than the tests do: only `make test`
+# insists on those.
+build/build.ninja:
+	@tools/deps build
+	meson setup build -Dtests=$$(pkg-config --exists cmocka && echo true \
+	    || echo false)
+
+build/asan/build.ninja:
+	meson setup build/asan $(asan)
+
+build/tsan/build.ninja:
+	meson setup build/tsan $(tsan)
+
+build/coverage/build.ninja:
+	meson setup build/coverage $(coverage)
+
+demo: all
+	@tools/deps demo
+	@tools/demo build/examples
+
+test: deps-test build/build.ninja
+	@test -d build/tests || meson configure build -Dtests=true
+	@tools/test build
+
+asan: deps-test build/asan/build.ninja
+	@tools/test build/asan
+
+tsan: deps-test build/tsan/build.ninja
+	@tools/test build/tsan
+
+valgrind: deps-valgrind build/build.ninja
+	@test -d build/tests || meson configure build -Dtests=true
+	@tools/test build --setup valgrind
+
+coverage: deps-coverage build/coverage/build.ninja
+	@find build/coverage -name '*.gcda' -delete
+	@tools/test build/coverage
+	@gcovr --root . --filter src/ build/coverage
+
+format: deps-format
+	@tools/lint --fix
+
+lint: deps-lint build/build.ninja
+	@tools/lint
+
+install: all
+	@test -z "$(PREFIX)" || meson configure build -Dprefix="$(PREFIX)"
+	@meson install -C build
+
+clean:
+	rm -rf build
+
+deps-%:
+	@tools/deps $*
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+## make                      the library and the programs, in build/
+## make demo                 see the programs at work
+## make test                 the suite; BACKEND=poll: one backend,
+##                           T='timer*': what matches a pattern
+## make asan, tsan           the suite under sanitizers
+## make valgrind             the unit tests under valgrind
+## make coverage             the suite, and the lines of src/ it runs
+## make format, lint         lay out the code; check it
+## make install PREFIX=/usr  install (DESTDIR is heeded)
+## make clean                remove build/
