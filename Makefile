@@ -62,6 +62,7 @@ lint: deps-lint build/build.ninja
 install: all
 	@test -z "$(PREFIX)" || meson configure build -Dprefix="$(PREFIX)"
 	@meson install -C build
+	@test -n "$(DESTDIR)" || ldconfig 2>/dev/null || :
 
 clean:
 	rm -rf build
