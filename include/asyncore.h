@@ -582,6 +582,8 @@ ASYNCORE_API int asyncore_set_socket(struct asyncore_dispatcher *d, int fd);
  * it out.  Closing and creating do this for you; by hand it moves a channel
  * to another map, or sets it aside.
  *
+ * Taking it out ends its timeout (asyncore_set_timeout()).
+ *
  * Return 0, or -EBUSY: it is in a map; or as asyncore_dispatcher_init().
  * Python: dispatcher.add_channel, del_channel. */
 ASYNCORE_API int asyncore_add_channel(struct asyncore_dispatcher *d,
@@ -618,9 +620,8 @@ ASYNCORE_API int asyncore_listen(struct asyncore_dispatcher *d, int backlog);
  *   ret_addr   the peer's address; may be NULL
  *
  * Returns the descriptor (non-blocking, close-on-exec, the caller's), or
- *   -EAGAIN   none there, or it is gone already; no error
- *   -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM   out of resources: the listener
- *             rests for a moment
+ *   -EAGAIN   none there; or it is gone already; or there is no descriptor
+ *             for it, which the log has been told, and the listener rests
  *   -EINVAL   not listening
  * Python: dispatcher.accept. */
 ASYNCORE_API int asyncore_accept(struct asyncore_dispatcher *d,
@@ -635,9 +636,10 @@ ASYNCORE_API int asyncore_accept(struct asyncore_dispatcher *d,
  *
  * Return 0, or
  *   -EISCONN, -EALREADY   it is connected, or under way
- *   -ECONNREFUSED, -ENETUNREACH, -EAGAIN (AF_UNIX: the backlog is full), …
+ *   -ECONNREFUSED, -ENETUNREACH, -EBUSY (AF_UNIX: the backlog is full), …
  *       failed at once: no handler was called, the channel is out of its map;
  *       close it, or close it and create a new socket
+ *   what handle_connect returned, if it was called
  * Python: dispatcher.connect. */
 ASYNCORE_API int asyncore_connect(struct asyncore_dispatcher *d,
                                   const char *host, int port);
@@ -832,15 +834,18 @@ struct asyncore_limits {
 #define ASYNCORE_LOW_WATER ((size_t)16 * 1024)
 #define ASYNCORE_MAX_OUTPUT ((size_t)16 * 1024 * 1024)
 
+/* private: bytes waiting to be sent */
+struct asyncore__outq {
+    struct asyncore__piece *head, *tail;
+    size_t len;
+};
+
 /* A channel with an output queue: what the kernel does not take at once is
  * kept and sent when it can be.  Python: asyncore.dispatcher_with_send. */
 struct asyncore_dispatcher_with_send {
     struct asyncore_dispatcher base;
     /* private */
-    struct {
-        void *head, *tail;
-        size_t len;
-    } asyncore__out;
+    struct asyncore__outq asyncore__out;
     const struct asyncore_limits *asyncore__limits;
 };
 

@@ -73,11 +73,6 @@ void asyncore__timers_fini(struct asyncore__timers *t);
 
 /* ---- outq.c: bytes waiting to be sent ---------------------------------- */
 
-struct asyncore__outq {
-    struct asyncore__piece *head, *tail;
-    size_t len; /* bytes */
-};
-
 /* Append a copy.  Returns 0, or -ENOMEM with nothing appended. */
 int asyncore__outq_append(struct asyncore__outq *q, const void *data,
                           size_t len);
@@ -215,7 +210,9 @@ struct asyncore_map {
     size_t nslots;
     struct asyncore__order all;   /* every channel */
     struct asyncore__order asked; /* those whose predicates are asked */
-    struct asyncore_dispatcher *touched; /* see interest.c */
+    struct asyncore_dispatcher *touched, **touched_end; /* interest.c */
+    size_t closed; /* of those: closed, to be destroyed */
+    size_t open;   /* channels with a descriptor, in `all` or set aside */
     int *always;                         /* slots with .always */
     size_t nalways, always_cap;
     struct asyncore__ready *ready; /* a stack: nested passes go on top */
@@ -227,12 +224,13 @@ struct asyncore_map {
     bool exiting; /* a handler returned ASYNCORE_EXIT_NOW */
     unsigned forks; /* value of asyncore__forks when it was made */
     struct asyncore_error failed; /* the last failure; see deliver.c */
+    bool failed_told;             /* … and handle_error knows */
     struct {
         int fd; /* being handed to handle_accepted, or -1 */
-        struct asyncore_addr addr;
-        bool stream;
+        const struct asyncore_addr *addr;
     } accepted;
     int reserve_fd; /* given up when there are no descriptors */
+    bool starved;   /* … and the log has been told */
     size_t resting; /* listeners waiting for descriptors */
     int64_t rest_timer;
     /* the door for other threads; see calls.c */
@@ -242,8 +240,8 @@ struct asyncore_map {
     struct asyncore_call *calls, **calls_end; /* taken, oldest first */
 };
 
-/* NULL → the default map; NULL if there is none to be had. */
-struct asyncore_map *asyncore__map(struct asyncore_map *map);
+/* NULL becomes the default map.  Returns 0 or why there is none. */
+int asyncore__map(struct asyncore_map **map);
 int asyncore__map_create(const char *backend, struct asyncore__world *world,
                          struct asyncore_map **ret);
 /* -ECHILD in the child of a fork, else 0. */
@@ -257,7 +255,7 @@ bool asyncore__in_map(const struct asyncore_dispatcher *d);
  * what the backend says; a refusal is kept as `always`. */
 int asyncore__arm(struct asyncore_map *map, int fd, unsigned mask);
 /* Close up the holes.  Only while no pass is running. */
-void asyncore__order_compact(struct asyncore__order *o);
+void asyncore__map_compact(struct asyncore_map *map);
 
 /* ---- backends ---------------------------------------------------------- */
 
@@ -315,12 +313,16 @@ enum {
     ASYNCORE__ASK_R = 1 << 11,    /* what the predicates said last */
     ASYNCORE__ASK_W = 1 << 12,
     ASYNCORE__IN_MAP = 1 << 13,
-    ASYNCORE__LOST = 1 << 14, /* a connect() failed, to be closed */
-    ASYNCORE__DYING = 1 << 15 /* `destroy` has been called */
+    ASYNCORE__LOST = 1 << 14 /* its connect() failed: to be closed */
 };
 
 /* Have the channel's interest looked at before the next wait. */
 void asyncore__touch(struct asyncore_dispatcher *d);
+/* Forget that, for a channel that moves to another map. */
+void asyncore__untouch(struct asyncore_dispatcher *d);
+/* Have it destroyed by the next sweep, unless it is opened again. */
+void asyncore__bury(struct asyncore_dispatcher *d);
+void asyncore__unbury(struct asyncore_dispatcher *d);
 /* Does the class have predicates to be asked in every pass? */
 bool asyncore__is_asked(const struct asyncore_dispatcher *d);
 /* Phase of a pass: ask the predicates; then bring the backend up to date. */
@@ -355,7 +357,8 @@ int asyncore__fail(struct asyncore_dispatcher *d, const char *op, int code);
 /* The end of a protected block: an error goes to handle_error.  Returns 0 or
  * ASYNCORE_EXIT_NOW. */
 int asyncore__catch(struct asyncore_dispatcher *d, int result);
-/* The connection has ended: tell handle_close, once. */
+/* The connection has ended: tell handle_close, once.  Returns 0 or
+ * ASYNCORE_EXIT_NOW. */
 int asyncore__end(struct asyncore_dispatcher *d, int reason);
 /* The peer has ended its side: handle_eof, or handle_close. */
 int asyncore__end_of_stream(struct asyncore_dispatcher *d);
@@ -364,9 +367,11 @@ int asyncore__deliver(struct asyncore_map *map, size_t first);
 
 /* ---- clock.c: timers and idle timeouts of a map ------------------------ */
 
-/* seconds → ns, rounded up; -1 for "for ever"; -EINVAL = -22 is no time:
- * returns false if it is negative or NaN. */
+/* Seconds to ns, rounded up; -1 = for ever.  Returns false if they are
+ * negative or NaN. */
 bool asyncore__ns(double seconds, int64_t *ret);
+/* Treat the result of a timer's or a post's function. */
+int asyncore__called(struct asyncore_map *map, int result);
 /* Phase: run what is due. */
 int asyncore__run_timers(struct asyncore_map *map);
 /* The channel had an event. */
@@ -381,6 +386,7 @@ void asyncore__rest_clear(struct asyncore_dispatcher *d);
 
 int asyncore__calls_open(struct asyncore_map *map);
 void asyncore__calls_close(struct asyncore_map *map);
+void asyncore__calls_drop(struct asyncore_map *map);
 bool asyncore__calls_pending(struct asyncore_map *map);
 /* The wake-up descriptor is readable. */
 void asyncore__calls_woken(struct asyncore_map *map);
@@ -423,27 +429,53 @@ asyncore__class_of(const struct asyncore_dispatcher *d)
 bool asyncore__isinstance(const struct asyncore_dispatcher *d,
                           const struct asyncore__class *cls);
 extern const struct asyncore__class asyncore__dispatcher_class;
+extern const struct asyncore_ops asyncore__dispatcher_ops;
 
-/* Is it a channel that was initialised?  One more question: is it open? */
-bool asyncore__valid(const struct asyncore_dispatcher *d);
-int asyncore__check_open(const struct asyncore_dispatcher *d);
+#define ASYNCORE__MAGIC 0xa54c04e5u
 
-/* Initialise a channel of a class, of `size` bytes, without a descriptor. */
+/* Is it a channel that was initialised? */
+static inline bool
+asyncore__valid(const struct asyncore_dispatcher *d)
+{
+    return d != NULL && d->asyncore__magic == ASYNCORE__MAGIC;
+}
+
+/* 0, or -EINVAL: no channel, or -EBADF: a closed one. */
+static inline int
+asyncore__check_open(const struct asyncore_dispatcher *d)
+{
+    return !asyncore__valid(d) ? -EINVAL : d->fd < 0 ? -EBADF : 0;
+}
+
+static inline const struct asyncore__transport *
+asyncore__transport_of(const struct asyncore_dispatcher *d)
+{
+    return d->asyncore__transport;
+}
+
+/* Initialise a channel of a class, of `size` bytes in all, in the caller's
+ * memory; then adopt(d, fd) if fd >= 0. */
 int asyncore__init(struct asyncore_dispatcher *d,
                    const struct asyncore__class *cls, size_t size,
-                   const struct asyncore_ops *ops, struct asyncore_map *map);
-/* The same in memory of our own, then adopt(d, fd) if fd >= 0. */
-int asyncore__new(const struct asyncore__class *cls, size_t size,
-                  const struct asyncore_ops *ops, int fd,
-                  struct asyncore_map *map,
-                  int (*adopt)(struct asyncore_dispatcher *d, int fd),
-                  struct asyncore_dispatcher **ret);
+                   const struct asyncore_ops *ops, struct asyncore_map *map,
+                   int (*adopt)(struct asyncore_dispatcher *d, int fd),
+                   int fd);
+/* The same in memory of our own; NULL and *ret_err on failure. */
+void *asyncore__new(const struct asyncore__class *cls, size_t size,
+                    const struct asyncore_ops *ops, struct asyncore_map *map,
+                    int (*adopt)(struct asyncore_dispatcher *d, int fd),
+                    int fd, int *ret_err);
 /* Begin a life: the descriptor is the channel's, in its map. */
 int asyncore__open(struct asyncore_dispatcher *d, int fd,
                    const struct asyncore__transport *transport, bool stream);
 size_t asyncore__pending(const struct asyncore_dispatcher *d);
-/* All is sent: shut down or close if that was asked for. */
+/* All is sent: shut down or close, if that was asked for.  Returns 0, an
+ * error of shutdown(2), or ASYNCORE_EXIT_NOW. */
 int asyncore__flushed(struct asyncore_dispatcher *d);
+/* Input or output failed with `code`: the end of the connection is told and
+ * becomes 0, other errors are noted and come back. */
+int asyncore__io_failed(struct asyncore_dispatcher *d, const char *op,
+                        int code);
 /* Remember an address as the channel's `addr`; NULL = none. */
 void asyncore__set_addr(struct asyncore_dispatcher *d,
                         const struct asyncore_addr *addr);

@@ -156,15 +156,15 @@ asyncore_getaddrinfo(struct asyncore_map *map, int family, int type,
         return -EINVAL;
     }
     if (family == AF_UNIX) {
-        int err = asyncore__addr_unix(ret, host != NULL ? host : "");
-        return err < 0 ? err : 1;
+        int bad = asyncore__addr_unix(ret, host != NULL ? host : "");
+        return bad < 0 ? bad : 1;
     }
     if (family != AF_INET && family != AF_INET6 && family != AF_UNSPEC) {
         return -EAFNOSUPPORT;
     }
-    map = asyncore__map(map);
-    if (map == NULL) {
-        return -ENOMEM;
+    int err = asyncore__map(&map);
+    if (err < 0) {
+        return err;
     }
     bool any = host == NULL || host[0] == '\0';
     return map->world->resolve(map->world, family, type, any ? NULL : host,

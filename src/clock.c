@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: MIT */
+/* clock.c - time in a map: timers, idle timeouts, listeners that rest. */
+#include "internal.h"
+
+#define NS_PER_SEC 1e9
+#define LONGEST_NS (INT64_MAX / 4) /* may be added to the clock */
+
+/* How long a listener rests when there are no descriptors. */
+#define REST_NS INT64_C(100000000)
+
+static int64_t
+now(struct asyncore_map *map)
+{
+    return map->world->now(map->world);
+}
+
+bool
+asyncore__ns(double seconds, int64_t *ret)
+{
+    if (!(seconds >= 0)) {
+        return false; /* negative or NaN */
+    }
+    double ns = seconds * NS_PER_SEC;
+    if (ns >= (double)LONGEST_NS) {
+        *ret = -1;
+        return true;
+    }
+    *ret = (int64_t)ns;
+    *ret += (double)*ret < ns;
+    return true;
+}
+
+/* ---- timers ---- */
+
+double
+asyncore_time(struct asyncore_map *map)
+{
+    return asyncore__map(&map) < 0 ? 0.0 : (double)now(map) / NS_PER_SEC;
+}
+
+static int64_t
+add_timer(struct asyncore_map *map, int64_t when, asyncore_call_fn *fn,
+          void *arg)
+{
+    return asyncore__timers_add(&map->timers, when, fn, arg);
+}
+
+int64_t
+asyncore_call_later(struct asyncore_map *map, double delay,
+                    asyncore_call_fn *fn, void *arg)
+{
+    int64_t ns;
+    if (fn == NULL || !asyncore__ns(delay, &ns) || ns < 0) {
+        return -EINVAL;
+    }
+    int err = asyncore__map(&map);
+    return err < 0 ? err : add_timer(map, now(map) + ns, fn, arg);
+}
+
+int64_t
+asyncore_call_at(struct asyncore_map *map, double when, asyncore_call_fn *fn,
+                 void *arg)
+{
+    int64_t ns;
+    if (fn == NULL || when != when || when == (double)INFINITY) {
+        return -EINVAL;
+    }
+    if (!asyncore__ns(when < 0 ? 0 : when, &ns) || ns < 0) {
+        return -EINVAL;
+    }
+    int err = asyncore__map(&map);
+    return err < 0 ? err : add_timer(map, ns, fn, arg);
+}
+
+int
+asyncore_cancel(struct asyncore_map *map, int64_t id)
+{
+    int err = asyncore__map(&map);
+    return err < 0 ? err : asyncore__timers_cancel(&map->timers, id);
+}
+
+static void
+log_failed_call(int code)
+{
+    char text[160];
+    struct asyncore_error err = {code, "call", "call"};
+    asyncore__log(ASYNCORE_LOG_ERROR, NULL, "uncaptured error (%s)",
+                  asyncore_compact_traceback(&err, text, sizeof text));
+}
+
+/* The result of a timer or a post is a handler's, without a channel. */
+int
+asyncore__called(struct asyncore_map *map, int result)
+{
+    if (result == ASYNCORE_EXIT_NOW) {
+        map->exiting = true;
+        return result;
+    }
+    if (result < 0 && result != -EAGAIN) {
+        log_failed_call(result);
+    }
+    return 0;
+}
+
+int
+asyncore__run_timers(struct asyncore_map *map)
+{
+    asyncore_call_fn *fn;
+    void *arg;
+    if (asyncore__timers_next(&map->timers) == INT64_MAX) {
+        return 0; /* without a look at the clock */
+    }
+    int64_t due = now(map);
+    uint64_t limit = map->timers.added; /* those added meanwhile: next pass */
+    while (asyncore__timers_pop(&map->timers, due, limit, &fn, &arg)) {
+        int rc = asyncore__called(map, fn(map, arg));
+        if (rc < 0) {
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* ---- idle timeouts ---- */
+
+/* Events only note the time; the timer, when it fires, sees how much of the
+ * period is left.  So a busy channel costs no timer work. */
+struct idle {
+    int64_t period, last;
+    int64_t timer;
+};
+
+static int idle_fired(struct asyncore_map *map, void *arg);
+
+static int
+idle_arm(struct asyncore_dispatcher *d, int64_t when)
+{
+    struct idle *idle = d->asyncore__idle;
+    idle->timer = add_timer(d->map, when, idle_fired, d);
+    return idle->timer < 0 ? (int)idle->timer : 0;
+}
+
+static int
+idle_fired(struct asyncore_map *map, void *arg)
+{
+    struct asyncore_dispatcher *d = arg;
+    struct idle *idle = d->asyncore__idle;
+    int64_t due = idle->last + idle->period;
+    int64_t time = now(map);
+    bool expired = time >= due;
+    if (expired) {
+        idle->last = time;
+        due = time + idle->period;
+    }
+    int err = idle_arm(d, due);
+    if (err < 0) {
+        return asyncore__catch(d, asyncore__fail(d, "set_timeout", err));
+    }
+    if (!expired) {
+        return 0;
+    }
+    map->failed = (struct asyncore_error){0, NULL, NULL};
+    return asyncore__catch(d, ASYNCORE__RUN(d, handle_timeout));
+}
+
+void
+asyncore__idle_reset(struct asyncore_dispatcher *d)
+{
+    struct idle *idle = d->asyncore__idle;
+    idle->last = now(d->map);
+}
+
+void
+asyncore__idle_clear(struct asyncore_dispatcher *d)
+{
+    struct idle *idle = d->asyncore__idle;
+    if (idle != NULL) {
+        asyncore__timers_cancel(&d->map->timers, idle->timer);
+        asyncore__free(idle);
+        d->asyncore__idle = NULL;
+    }
+}
+
+int
+asyncore_set_timeout(struct asyncore_dispatcher *d, double seconds)
+{
+    int64_t period;
+    int err = asyncore__check_open(d);
+    if (err < 0 || !asyncore__ns(seconds, &period)) {
+        return err < 0 ? err : -EINVAL;
+    }
+    if (period <= 0) { /* none, or one that never comes */
+        asyncore__idle_clear(d);
+        return 0;
+    }
+    struct idle *idle = asyncore__calloc(sizeof *idle);
+    if (idle == NULL) {
+        return -ENOMEM;
+    }
+    struct idle *old = d->asyncore__idle;
+    idle->period = period;
+    idle->last = now(d->map);
+    d->asyncore__idle = idle;
+    err = idle_arm(d, idle->last + period);
+    if (err < 0) {
+        d->asyncore__idle = old;
+        asyncore__free(idle);
+        return err;
+    }
+    if (old != NULL) {
+        asyncore__timers_cancel(&d->map->timers, old->timer);
+        asyncore__free(old);
+    }
+    return 0;
+}
+
+/* ---- listeners without descriptors ---- */
+
+static int
+rested(struct asyncore_map *map, void *arg)
+{
+    (void)arg;
+    map->resting = 0;
+    for (size_t i = 0; i < map->all.len; i++) {
+        struct asyncore_dispatcher *d = map->all.at[i];
+        if (d != NULL && asyncore__has(d, ASYNCORE__RESTING)) {
+            asyncore__unset(d, ASYNCORE__RESTING);
+            asyncore__touch(d);
+        }
+    }
+    return 0;
+}
+
+void
+asyncore__rest(struct asyncore_dispatcher *d)
+{
+    struct asyncore_map *map = d->map;
+    if (asyncore__has(d, ASYNCORE__RESTING)) {
+        return;
+    }
+    if (map->resting == 0) {
+        map->rest_timer = add_timer(map, now(map) + REST_NS, rested, NULL);
+        if (map->rest_timer < 0) {
+            return; /* no memory: it will be tried again at once */
+        }
+    }
+    map->resting++;
+    asyncore__set(d, ASYNCORE__RESTING);
+    asyncore__touch(d);
+}
+
+void
+asyncore__rest_clear(struct asyncore_dispatcher *d)
+{
+    if (asyncore__has(d, ASYNCORE__RESTING)) {
+        asyncore__unset(d, ASYNCORE__RESTING);
+        if (--d->map->resting == 0) {
+            asyncore__timers_cancel(&d->map->timers, d->map->rest_timer);
+        }
+    }
+}

@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: MIT */
+/* interest.c - who waits for what, and who is waiting to be destroyed.
+ *
+ * A channel whose class has predicates of its own is asked in every pass
+ * (asyncore__interest_ask).  Of the others the library knows the state, and
+ * each change of it puts the channel on the map's `touched` list
+ * (asyncore__touch); before the wait the list is emptied and the backend told
+ * what is new (asyncore__interest_apply).  So an idle channel costs nothing.
+ *
+ * A closed channel stays on the same list until the outermost pass has ended;
+ * then it is destroyed (asyncore__sweep). */
+#include "internal.h"
+
+/* ---- the touched list ---- */
+
+static void
+append(struct asyncore_map *map, struct asyncore_dispatcher *d)
+{
+    asyncore__set(d, ASYNCORE__TOUCHED);
+    d->asyncore__next = NULL;
+    *map->touched_end = d;
+    map->touched_end = &d->asyncore__next;
+}
+
+/* Take the whole list. */
+static struct asyncore_dispatcher *
+take(struct asyncore_map *map)
+{
+    struct asyncore_dispatcher *list = map->touched;
+    map->touched = NULL;
+    map->touched_end = &map->touched;
+    return list;
+}
+
+void
+asyncore__touch(struct asyncore_dispatcher *d)
+{
+    if (!asyncore__has(d, ASYNCORE__TOUCHED)) {
+        append(d->map, d);
+    }
+}
+
+void
+asyncore__untouch(struct asyncore_dispatcher *d)
+{
+    if (!asyncore__has(d, ASYNCORE__TOUCHED)) {
+        return;
+    }
+    struct asyncore_dispatcher *next = take(d->map);
+    while (next != NULL) {
+        struct asyncore_dispatcher *other = next;
+        next = other->asyncore__next;
+        if (other != d) {
+            append(d->map, other);
+        }
+    }
+    asyncore__unset(d, ASYNCORE__TOUCHED);
+}
+
+int
+asyncore_touch(struct asyncore_dispatcher *d)
+{
+    int err = asyncore__check_open(d);
+    if (err >= 0) {
+        asyncore__touch(d);
+    }
+    return err;
+}
+
+void
+asyncore__bury(struct asyncore_dispatcher *d)
+{
+    if (!asyncore__has(d, ASYNCORE__CLOSED)) {
+        asyncore__set(d, ASYNCORE__CLOSED);
+        d->map->closed++;
+        asyncore__touch(d);
+    }
+}
+
+void
+asyncore__unbury(struct asyncore_dispatcher *d)
+{
+    if (asyncore__has(d, ASYNCORE__CLOSED)) {
+        asyncore__unset(d, ASYNCORE__CLOSED);
+        d->map->closed--;
+    }
+}
+
+/* ---- what a channel waits for ---- */
+
+static bool
+has_predicates(const struct asyncore_dispatcher *d)
+{
+    return d->ops->readable != NULL || d->ops->writable != NULL;
+}
+
+bool
+asyncore__is_asked(const struct asyncore_dispatcher *d)
+{
+    return has_predicates(d) && (d->ops->flags & ASYNCORE_ASK_ON_TOUCH) == 0;
+}
+
+/* Ask, and keep the answers.  Returns false if it is gone thereafter. */
+static bool
+ask(struct asyncore_dispatcher *d)
+{
+    struct asyncore__life life = asyncore__life(d);
+    bool r = ASYNCORE__VIRTUAL(d, readable)(d);
+    if (!asyncore__alive(d, life)) {
+        return false;
+    }
+    bool w = ASYNCORE__VIRTUAL(d, writable)(d);
+    if (!asyncore__alive(d, life)) {
+        return false;
+    }
+    asyncore__unset(d, ASYNCORE__ASK_R | ASYNCORE__ASK_W);
+    asyncore__set(d, (r ? (unsigned)ASYNCORE__ASK_R : 0) |
+                         (w ? (unsigned)ASYNCORE__ASK_W : 0));
+    return true;
+}
+
+/* From the answers and the state of the channel to what is armed. */
+static unsigned
+interest(const struct asyncore_dispatcher *d)
+{
+    if (d->accepting) {
+        bool on = asyncore__has(d, ASYNCORE__ASK_R) &&
+                  !asyncore__has(d, ASYNCORE__RESTING);
+        return on ? ASYNCORE__READ : 0;
+    }
+    if (!d->connected && !d->connecting && asyncore__has(d, ASYNCORE__STREAM)) {
+        return 0; /* a socket that is nothing yet: the kernel would call it
+                     hung up */
+    }
+    unsigned mask = 0;
+    if (asyncore__has(d, ASYNCORE__ASK_R) && !d->closing &&
+        !asyncore__has(d, ASYNCORE__EOF | ASYNCORE__TOLD | ASYNCORE__PAUSED)) {
+        mask |= ASYNCORE__READ;
+    }
+    if (asyncore__has(d, ASYNCORE__ASK_W) || d->connecting || d->closing) {
+        mask |= ASYNCORE__WRITE;
+    }
+    /* An event that nobody handles is not waited for: a peer could keep the
+     * loop spinning with one urgent byte. */
+    if (mask != 0 &&
+        (d->ops->handle_expt != NULL || d->ops->handle_expt_event != NULL)) {
+        mask |= ASYNCORE__PRI;
+    }
+    return mask;
+}
+
+/* Tell the backend.  A channel that cannot be watched is told so.  Returns 0,
+ * 1 if its handlers ran, ASYNCORE_EXIT_NOW. */
+static int
+arm(struct asyncore_dispatcher *d)
+{
+    int err = asyncore__arm(d->map, d->fd, interest(d));
+    if (err >= 0) {
+        return 0;
+    }
+    err = err == -EBADF
+              ? asyncore__end(d, err)
+              : asyncore__catch(d, asyncore__fail(d, "watch", err));
+    return err < 0 ? err : 1;
+}
+
+static int
+update(struct asyncore_dispatcher *d)
+{
+    if (!asyncore__in_map(d)) {
+        return 0;
+    }
+    /* The predicates of a class that has none are the library's own, and
+     * cheap; those of a class that is asked in every pass have been. */
+    if (!asyncore__is_asked(d) && !ask(d)) {
+        return 1;
+    }
+    return arm(d);
+}
+
+int
+asyncore__interest_ask(struct asyncore_map *map)
+{
+    for (size_t i = 0; i < map->asked.len; i++) {
+        struct asyncore_dispatcher *d = map->asked.at[i];
+        if (d == NULL || !ask(d)) {
+            continue;
+        }
+        int err = arm(d);
+        if (err < 0 || map->exiting) {
+            return ASYNCORE_EXIT_NOW;
+        }
+    }
+    return 0;
+}
+
+int
+asyncore__interest_apply(struct asyncore_map *map)
+{
+    bool again = true; /* until no handler has run, who may have touched */
+    while (again) {
+        again = false;
+        struct asyncore_dispatcher *next = take(map);
+        while (next != NULL) {
+            struct asyncore_dispatcher *d = next;
+            next = d->asyncore__next;
+            asyncore__unset(d, ASYNCORE__TOUCHED);
+            if (asyncore__has(d, ASYNCORE__CLOSED)) {
+                append(map, d);
+                continue;
+            }
+            int ran = update(d);
+            if (ran != 0) {
+                again = true;
+            }
+        }
+        if (map->exiting) {
+            return ASYNCORE_EXIT_NOW;
+        }
+    }
+    return 0;
+}
+
+/* ---- the sweep ---- */
+
+static void
+destroy(struct asyncore_dispatcher *d)
+{
+    void (*fn)(struct asyncore_dispatcher *) = d->ops->destroy;
+    bool owned = asyncore__has(d, ASYNCORE__OWNED);
+    asyncore__set_addr(d, NULL);
+    d->asyncore__magic = 0;
+    if (fn != NULL) {
+        fn(d); /* a channel in the caller's memory is gone now */
+    }
+    if (owned) {
+        asyncore__free(d);
+    }
+}
+
+void
+asyncore__sweep(struct asyncore_map *map)
+{
+    while (map->closed > 0) {
+        struct asyncore_dispatcher *next = take(map);
+        while (next != NULL) {
+            struct asyncore_dispatcher *d = next;
+            next = d->asyncore__next;
+            asyncore__unset(d, ASYNCORE__TOUCHED);
+            if (asyncore__has(d, ASYNCORE__CLOSED)) {
+                map->closed--;
+                destroy(d);
+            } else {
+                append(map, d);
+            }
+        }
+    }
+}
