@@ -532,7 +532,8 @@ struct asyncore_dispatcher {
             struct sockaddr_un *un;
         } heap;
     } asyncore__addr;
-    void *asyncore__reserved[2];
+    unsigned asyncore__linger_ms;
+    unsigned asyncore__reserved[3];
 };
 
 /* Initialise a channel in the caller's memory, and adopt a descriptor.
@@ -707,12 +708,26 @@ ASYNCORE_API ssize_t asyncore_recv_oob(struct asyncore_dispatcher *d,
  * Python: dispatcher.close. */
 ASYNCORE_API int asyncore_close(struct asyncore_dispatcher *d);
 
-/* Close when all that is queued has been sent: then handle_close is called.
- * Nothing more is read or taken for sending.  For a channel without a queue,
- * or with an empty one, handle_close is called before this returns.
+/* Close in order: when all that is queued has been sent, the sending side is
+ * shut down; when the peer has ended its side too, or after the time of
+ * asyncore_set_linger(), handle_close is called.  So no byte that was taken
+ * for sending is lost, and the peer sees the end of the stream, not a reset.
+ * Nothing more is taken for sending, and what comes in is thrown away.
+ *
+ * Called when the peer has ended its side already, or in handle_close: the
+ * channel is closed when all is sent, which may be at once.
  *
  * Returns 0, -EBADF.  Python: async_chat.close_when_done. */
 ASYNCORE_API int asyncore_close_when_done(struct asyncore_dispatcher *d);
+
+/* How long asyncore_close_when_done() waits, when all is sent, for the peer
+ * to end its side, so that nothing that is on its way is cut off.
+ *
+ *   seconds   >= 0; 2 if never set
+ *
+ * Returns 0 or -EINVAL. */
+ASYNCORE_API int asyncore_set_linger(struct asyncore_dispatcher *d,
+                                     double seconds);
 
 /* Shut down the sending side, once what is queued has been sent; the peer
  * sees the end of the stream.  When the peer has ended its side too,
@@ -834,10 +849,14 @@ struct asyncore_limits {
 #define ASYNCORE_LOW_WATER ((size_t)16 * 1024)
 #define ASYNCORE_MAX_OUTPUT ((size_t)16 * 1024 * 1024)
 
-/* private: bytes waiting to be sent */
+/* private: bytes waiting to be sent, and how many may be */
 struct asyncore__outq {
     struct asyncore__piece *head, *tail;
     size_t len;
+};
+struct asyncore__output {
+    struct asyncore__outq queue;
+    const struct asyncore_limits *limits;
 };
 
 /* A channel with an output queue: what the kernel does not take at once is
@@ -845,8 +864,7 @@ struct asyncore__outq {
 struct asyncore_dispatcher_with_send {
     struct asyncore_dispatcher base;
     /* private */
-    struct asyncore__outq asyncore__out;
-    const struct asyncore_limits *asyncore__limits;
+    struct asyncore__output asyncore__out;
 };
 
 /* As asyncore_dispatcher_init() and asyncore_dispatcher_new(). */

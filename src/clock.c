@@ -160,6 +160,9 @@ idle_fired(struct asyncore_map *map, void *arg)
         return 0;
     }
     map->failed = (struct asyncore_error){0, NULL, NULL};
+    if (asyncore__has(d, ASYNCORE__LINGERING)) {
+        return asyncore__catch(d, asyncore__linger_over(d));
+    }
     return asyncore__catch(d, ASYNCORE__RUN(d, handle_timeout));
 }
 

@@ -119,8 +119,8 @@ asyncore__end(struct asyncore_dispatcher *d, int reason)
     if (d->fd < 0) {
         return 0;
     }
-    if (reason < 0 && asyncore__class_of(d)->discard != NULL) {
-        asyncore__class_of(d)->discard(d); /* nobody will take it */
+    if (reason < 0) {
+        asyncore__output_clear(d); /* nobody will take it */
     }
     if (asyncore__has(d, ASYNCORE__TOLD)) {
         return 0;
@@ -171,7 +171,7 @@ begin(struct asyncore_dispatcher *d)
 {
     d->map->failed = (struct asyncore_error){0, NULL, NULL};
     asyncore__unset(d, ASYNCORE__SERVED);
-    if (d->asyncore__idle != NULL) {
+    if (d->asyncore__idle != NULL && !asyncore__has(d, ASYNCORE__LINGERING)) {
         asyncore__idle_reset(d);
     }
     if ((d->ops->flags & ASYNCORE_ASK_ON_TOUCH) != 0) {
@@ -186,6 +186,9 @@ steps(struct asyncore_dispatcher *d, unsigned mask)
     struct asyncore__life life = asyncore__life(d);
     int rc = 0;
     begin(d);
+    if (asyncore__has(d, ASYNCORE__LINGERING)) {
+        return asyncore__catch(d, asyncore__linger_read(d));
+    }
     if ((mask & ASYNCORE__READ) != 0) {
         rc = ASYNCORE__RUN(d, handle_read_event);
     }

@@ -9,6 +9,9 @@
  * others. */
 #define ACCEPT_BATCH 64
 
+/* What asyncore_set_linger() starts with. */
+#define LINGER_MS 2000
+
 /* ---- classes ---- */
 
 bool
@@ -23,19 +26,6 @@ asyncore__isinstance(const struct asyncore_dispatcher *d,
         c = c->parent;
     }
     return c != NULL;
-}
-
-size_t
-asyncore__pending(const struct asyncore_dispatcher *d)
-{
-    const struct asyncore__class *cls = asyncore__class_of(d);
-    return cls->pending != NULL ? cls->pending(d) : 0;
-}
-
-size_t
-asyncore_output_size(const struct asyncore_dispatcher *d)
-{
-    return asyncore__valid(d) ? asyncore__pending(d) : 0;
 }
 
 /* ---- birth ---- */
@@ -60,6 +50,7 @@ asyncore__init(struct asyncore_dispatcher *d, const struct asyncore__class *cls,
     d->ops = ops != NULL ? ops : &no_ops;
     d->map = map;
     d->ignore_log_types = ASYNCORE_LOG_WARNING;
+    d->asyncore__linger_ms = LINGER_MS;
     d->asyncore__class = cls;
     d->asyncore__magic = ASYNCORE__MAGIC;
     if (fd != -1) {
@@ -186,13 +177,14 @@ leave(struct asyncore_dispatcher *d)
 {
     int fd = d->fd;
     asyncore_del_channel(d);
-    if (asyncore__class_of(d)->discard != NULL) {
-        asyncore__class_of(d)->discard(d);
-    }
     d->fd = -1;
     d->connected = d->accepting = d->connecting = d->closing = 0;
     d->map->open--;
     asyncore__bury(d);
+    asyncore__output_clear(d);
+    if (asyncore__class_of(d)->closed != NULL) {
+        asyncore__class_of(d)->closed(d);
+    }
     return fd;
 }
 
@@ -219,54 +211,6 @@ asyncore_detach(struct asyncore_dispatcher *d)
 {
     int err = asyncore__check_open(d);
     return err < 0 ? err : leave(d);
-}
-
-int
-asyncore__flushed(struct asyncore_dispatcher *d)
-{
-    if (asyncore__has(d, ASYNCORE__SHUT) &&
-        !asyncore__has(d, ASYNCORE__SHUT_DONE)) {
-        asyncore__set(d, ASYNCORE__SHUT_DONE);
-        int err = asyncore__transport_of(d)->shutdown(d);
-        if (err < 0 && !asyncore__disconnected(err)) {
-            return asyncore__fail(d, "shutdown", err);
-        }
-        if (asyncore__has(d, ASYNCORE__EOF)) {
-            return asyncore__end(d, 0); /* both sides have ended */
-        }
-    }
-    if (d->closing) {
-        return asyncore__has(d, ASYNCORE__TOLD) ? asyncore_close(d)
-                                                : asyncore__end(d, 0);
-    }
-    return 0;
-}
-
-int
-asyncore_close_when_done(struct asyncore_dispatcher *d)
-{
-    int err = asyncore__check_open(d);
-    if (err < 0) {
-        return err;
-    }
-    d->closing = 1;
-    asyncore__touch(d);
-    return asyncore__pending(d) == 0 ? asyncore__flushed(d) : 0;
-}
-
-int
-asyncore_shutdown(struct asyncore_dispatcher *d)
-{
-    int err = asyncore__check_open(d);
-    if (err < 0) {
-        return err;
-    }
-    if (!d->connected && !d->connecting) {
-        return -ENOTCONN;
-    }
-    asyncore__set(d, ASYNCORE__SHUT);
-    bool now = d->connected && asyncore__pending(d) == 0;
-    return now ? asyncore__flushed(d) : 0;
 }
 
 /* ---- text ---- */
@@ -411,7 +355,7 @@ asyncore_dispatcher_handle_connect_event(struct asyncore_dispatcher *d)
     d->connected = 1;
     struct asyncore__life life = asyncore__life(d);
     int rc = ASYNCORE__RUN(d, handle_connect);
-    if (rc >= 0 && asyncore__alive(d, life) && asyncore__pending(d) == 0) {
+    if (rc >= 0 && asyncore__alive(d, life) && !asyncore__pending(d)) {
         rc = asyncore__flushed(d); /* a shutdown may have been asked for */
     }
     return rc;

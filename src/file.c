@@ -91,6 +91,16 @@ file_send(struct asyncore_dispatcher *d, const void *data, size_t len)
     return file_sendv(d, &iov, 1);
 }
 
+static ssize_t
+file_sendfile(struct asyncore_dispatcher *d, int fd, off_t offset, size_t len)
+{
+    (void)d;
+    (void)fd;
+    (void)offset;
+    (void)len;
+    return -ENOSYS;
+}
+
 /* A file has no sending side of its own: it ends when it is closed. */
 static int
 file_shutdown(struct asyncore_dispatcher *d)
@@ -110,6 +120,7 @@ const struct asyncore__transport asyncore__file_transport = {
     .recv = file_recv,
     .send = file_send,
     .sendv = file_sendv,
+    .sendfile = file_sendfile,
     .shutdown = file_shutdown,
     .error = file_error,
 };

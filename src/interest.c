@@ -132,12 +132,16 @@ interest(const struct asyncore_dispatcher *d)
         return 0; /* a socket that is nothing yet: the kernel would call it
                      hung up */
     }
+    if (asyncore__has(d, ASYNCORE__LINGERING)) {
+        return ASYNCORE__READ;
+    }
     unsigned mask = 0;
     if (asyncore__has(d, ASYNCORE__ASK_R) && !d->closing &&
         !asyncore__has(d, ASYNCORE__EOF | ASYNCORE__TOLD | ASYNCORE__PAUSED)) {
         mask |= ASYNCORE__READ;
     }
-    if (asyncore__has(d, ASYNCORE__ASK_W) || d->connecting || d->closing) {
+    if (asyncore__has(d, ASYNCORE__ASK_W) || d->connecting ||
+        (d->closing && asyncore__pending(d))) {
         mask |= ASYNCORE__WRITE;
     }
     /* An event that nobody handles is not waited for: a peer could keep the
@@ -170,12 +174,23 @@ update(struct asyncore_dispatcher *d)
     if (!asyncore__in_map(d)) {
         return 0;
     }
+    /* What was queued since the last wait goes out, in one piece. */
+    int ran = 0;
+    if (d->connected && asyncore__pending(d) &&
+        !asyncore__has(d, ASYNCORE__BLOCKED)) {
+        ran = 1;
+        int rc = asyncore__catch(d, asyncore__output_flush(d));
+        if (rc < 0 || !asyncore__in_map(d)) {
+            return rc < 0 ? rc : 1;
+        }
+    }
     /* The predicates of a class that has none are the library's own, and
-     * cheap; those of a class that is asked in every pass have been. */
+     * cheap; those of a class that is asked in every pass will be. */
     if (!asyncore__is_asked(d) && !ask(d)) {
         return 1;
     }
-    return arm(d);
+    int rc = arm(d);
+    return rc != 0 ? rc : ran;
 }
 
 int
@@ -229,6 +244,9 @@ destroy(struct asyncore_dispatcher *d)
     void (*fn)(struct asyncore_dispatcher *) = d->ops->destroy;
     bool owned = asyncore__has(d, ASYNCORE__OWNED);
     asyncore__set_addr(d, NULL);
+    if (asyncore__class_of(d)->fini != NULL) {
+        asyncore__class_of(d)->fini(d);
+    }
     d->asyncore__magic = 0;
     if (fn != NULL) {
         fn(d); /* a channel in the caller's memory is gone now */

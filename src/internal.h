@@ -71,16 +71,59 @@ bool asyncore__timers_pop(struct asyncore__timers *t, int64_t now,
                           void **ret_arg);
 void asyncore__timers_fini(struct asyncore__timers *t);
 
-/* ---- outq.c: bytes waiting to be sent ---------------------------------- */
+/* ---- outq.c: what waits to be sent ------------------------------------- */
+
+enum asyncore__piece_kind {
+    ASYNCORE__COPY,    /* bytes of ours */
+    ASYNCORE__BORROWED, /* bytes of somebody's who is told when they're sent */
+    ASYNCORE__SOURCE   /* it is asked for bytes, or sends them by itself */
+};
+
+/* A piece of the queue.  A source has the bytes that it has given and that
+ * are not sent yet; it stays when they are. */
+struct asyncore__piece {
+    struct asyncore__piece *next;
+    enum asyncore__piece_kind kind;
+    const char *bytes;
+    size_t start, end, cap; /* bytes[start .. end) of cap wait */
+    const struct asyncore__source_ops *source;
+    void (*release)(void *data, size_t len, void *arg);
+    void *arg;
+    char data[];
+};
+
+/* The len bytes in the queue do not count those of sources. */
+static inline bool
+asyncore__outq_empty(const struct asyncore__outq *q)
+{
+    return q->head == NULL;
+}
 
 /* Append a copy.  Returns 0, or -ENOMEM with nothing appended. */
 int asyncore__outq_append(struct asyncore__outq *q, const void *data,
                           size_t len);
-/* Describe the front of the queue; returns how many of max were written. */
+/* The same for n pieces of len bytes in all. */
+int asyncore__outq_appendv(struct asyncore__outq *q, const struct iovec *iov,
+                           int n, size_t len);
+/* Append the bytes themselves; release (or NULL) is called when they have been
+ * consumed or cleared. */
+int asyncore__outq_borrow(struct asyncore__outq *q, void *data, size_t len,
+                          void (*release)(void *data, size_t len, void *arg),
+                          void *arg);
+/* Append a source; its release(NULL, 0, arg) is called when it is popped or
+ * cleared. */
+int asyncore__outq_add_source(struct asyncore__outq *q,
+                              const struct asyncore__source_ops *source,
+                              void (*release)(void *, size_t, void *),
+                              void *arg);
+/* Describe the front of the queue, up to a source that has no bytes; returns
+ * how many of max were written. */
 int asyncore__outq_peek(const struct asyncore__outq *q, struct iovec *iov,
                         int max);
-/* Drop n bytes, n <= len, from the front. */
+/* Drop n bytes, that peek described, from the front. */
 void asyncore__outq_consume(struct asyncore__outq *q, size_t n);
+/* Drop the first piece, a source. */
+void asyncore__outq_pop(struct asyncore__outq *q);
 void asyncore__outq_clear(struct asyncore__outq *q);
 
 /* ---- world.c: the one door to the operating system --------------------- */
@@ -123,6 +166,11 @@ struct asyncore__world {
     ssize_t (*read)(struct asyncore__world *w, int fd, void *buf, size_t len);
     ssize_t (*writev)(struct asyncore__world *w, int fd,
                       const struct iovec *iov, int n);
+    ssize_t (*pread)(struct asyncore__world *w, int fd, void *buf, size_t len,
+                     off_t offset);
+    /* To a socket from a regular file; -ENOSYS where there is none. */
+    ssize_t (*sendfile)(struct asyncore__world *w, int to, int from,
+                        off_t offset, size_t len);
     int (*dup)(struct asyncore__world *w, int fd);
     int (*set_nonblocking)(struct asyncore__world *w, int fd);
     int (*close)(struct asyncore__world *w, int fd);
@@ -229,6 +277,8 @@ struct asyncore_map {
         int fd; /* being handed to handle_accepted, or -1 */
         const struct asyncore_addr *addr;
     } accepted;
+    char *buffer;       /* to receive into, if nobody has taken it */
+    size_t buffer_size;
     int reserve_fd; /* given up when there are no descriptors */
     bool starved;   /* … and the log has been told */
     size_t resting; /* listeners waiting for descriptors */
@@ -313,7 +363,9 @@ enum {
     ASYNCORE__ASK_R = 1 << 11,    /* what the predicates said last */
     ASYNCORE__ASK_W = 1 << 12,
     ASYNCORE__IN_MAP = 1 << 13,
-    ASYNCORE__LOST = 1 << 14 /* its connect() failed: to be closed */
+    ASYNCORE__LOST = 1 << 14,     /* its connect() failed: to be closed */
+    ASYNCORE__BLOCKED = 1 << 15,  /* output waits for a write event */
+    ASYNCORE__LINGERING = 1 << 16 /* all is sent, the peer is yet to end */
 };
 
 /* Have the channel's interest looked at before the next wait. */
@@ -402,6 +454,9 @@ struct asyncore__transport {
                     size_t len);
     ssize_t (*sendv)(struct asyncore_dispatcher *d, const struct iovec *iov,
                      int n);
+    /* From a regular file; -ENOSYS: by reading and sending. */
+    ssize_t (*sendfile)(struct asyncore_dispatcher *d, int fd, off_t offset,
+                        size_t len);
     int (*shutdown)(struct asyncore_dispatcher *d); /* of the sending side */
     int (*error)(struct asyncore_dispatcher *d);    /* SO_ERROR, negated */
 };
@@ -414,10 +469,12 @@ struct asyncore__class {
     const char *name;
     const struct asyncore__class *parent;
     const struct asyncore_ops *ops;
-    /* bytes of output that wait; NULL = never any */
-    size_t (*pending)(const struct asyncore_dispatcher *d);
-    /* the connection is gone: forget them; NULL = nothing to forget */
-    void (*discard)(struct asyncore_dispatcher *d);
+    /* its output queue; NULL = it has none */
+    struct asyncore__output *(*output)(struct asyncore_dispatcher *d);
+    /* it is closed: forget what belonged to the connection; may be NULL */
+    void (*closed)(struct asyncore_dispatcher *d);
+    /* it is destroyed: release all; may be NULL */
+    void (*fini)(struct asyncore_dispatcher *d);
 };
 
 static inline const struct asyncore__class *
@@ -468,10 +525,6 @@ void *asyncore__new(const struct asyncore__class *cls, size_t size,
 /* Begin a life: the descriptor is the channel's, in its map. */
 int asyncore__open(struct asyncore_dispatcher *d, int fd,
                    const struct asyncore__transport *transport, bool stream);
-size_t asyncore__pending(const struct asyncore_dispatcher *d);
-/* All is sent: shut down or close, if that was asked for.  Returns 0, an
- * error of shutdown(2), or ASYNCORE_EXIT_NOW. */
-int asyncore__flushed(struct asyncore_dispatcher *d);
 /* Input or output failed with `code`: the end of the connection is told and
  * becomes 0, other errors are noted and come back. */
 int asyncore__io_failed(struct asyncore_dispatcher *d, const char *op,
@@ -482,6 +535,77 @@ void asyncore__set_addr(struct asyncore_dispatcher *d,
 /* handle_error's default line: "uncaptured error, closing channel …". */
 void asyncore__log_uncaptured(struct asyncore_dispatcher *d,
                               const struct asyncore_error *err);
+
+/* ---- output.c: the sending half of the classes that have a queue ------- */
+
+struct asyncore__source_ops {
+    /* Give bytes or send some, at most `most`.  Returns how many were sent by
+     * itself; 0 with *ret set: bytes to be sent; 0 with *ret empty: there are
+     * no more; -EAGAIN: none now; or an errno. */
+    ssize_t (*pull)(struct asyncore_dispatcher *d, void *arg, size_t most,
+                    struct iovec *ret);
+};
+
+/* The queue of a channel, or NULL. */
+struct asyncore__output *
+asyncore__output_of(const struct asyncore_dispatcher *d);
+/* Does anything wait to be sent? */
+bool asyncore__pending(const struct asyncore_dispatcher *d);
+/* May `len` more bytes be taken?  Returns 0, or why not. */
+int asyncore__output_check(struct asyncore_dispatcher *d, size_t len);
+/* Something was queued: see that it goes out, and that it is not too much. */
+void asyncore__output_queued(struct asyncore_dispatcher *d);
+/* Send what can be sent.  Returns 0 or an error. */
+int asyncore__output_flush(struct asyncore_dispatcher *d);
+/* Bytes at once where nothing is queued, else queued; see
+ * asyncore_dispatcher_with_send_send(). */
+ssize_t asyncore__output_send(struct asyncore_dispatcher *d, const void *data,
+                              size_t len);
+void asyncore__output_clear(struct asyncore_dispatcher *d);
+
+/* ---- linger.c: the orderly end ----------------------------------------- */
+
+/* All is sent: shut down or close, if that was asked for.  Returns 0, an
+ * error of shutdown(2), or ASYNCORE_EXIT_NOW. */
+int asyncore__flushed(struct asyncore_dispatcher *d);
+/* A lingering channel can be read, or its time is over. */
+int asyncore__linger_read(struct asyncore_dispatcher *d);
+int asyncore__linger_over(struct asyncore_dispatcher *d);
+
+/* ---- buffer.c: memory to receive into, shared by a map ----------------- */
+
+/* At least `size` bytes, in *size those there are; NULL without memory. */
+char *asyncore__buffer_take(struct asyncore_map *map, size_t *size);
+void asyncore__buffer_give(struct asyncore_map *map, char *buffer,
+                           size_t size);
+
+/* ---- match.c: delimiters in streams ------------------------------------ */
+
+struct asyncore__needle {
+    const char *data;
+    size_t len;              /* > 0 */
+    const uint32_t *failure; /* as asyncore__match_prepare() fills it in */
+};
+
+/* What became of a part of the stream.  Its message bytes are first
+ * `released` bytes of the needle, that had been held back, then the first
+ * `len` bytes of the part. */
+struct asyncore__match {
+    bool found;
+    size_t released, len;
+    size_t used; /* of the part; all of it if not found */
+    size_t held; /* bytes of the needle the stream ends with now */
+};
+
+/* failure[i]: the longest part from the needle's beginning, shorter than
+ * i + 1, that its first i + 1 bytes end with. */
+void asyncore__match_prepare(const char *needle, size_t len,
+                             uint32_t *failure);
+/* Look for the needle in the next part of a stream, of whose end so far `held`
+ * bytes may be its beginning.  At most about 16 looks per byte. */
+struct asyncore__match asyncore__match(const struct asyncore__needle *needle,
+                                       size_t held, const char *part,
+                                       size_t len);
 
 static inline bool
 asyncore__has(const struct asyncore_dispatcher *d, unsigned flag)

@@ -79,13 +79,25 @@ wait_for_events(struct asyncore_map *map, int64_t timeout, size_t first)
 
 /* ---- the pass ---- */
 
+/* What happened since the last wait, then the predicates, then what they made
+ * happen. */
 static int
-phases(struct asyncore_map *map, int64_t timeout, size_t first)
+prepare(struct asyncore_map *map)
 {
-    int rc = asyncore__interest_ask(map);
+    int rc = asyncore__interest_apply(map);
+    if (rc >= 0) {
+        rc = asyncore__interest_ask(map);
+    }
     if (rc >= 0) {
         rc = asyncore__interest_apply(map);
     }
+    return rc;
+}
+
+static int
+phases(struct asyncore_map *map, int64_t timeout, size_t first)
+{
+    int rc = prepare(map);
     if (rc >= 0) {
         rc = wait_for_events(map, timeout, first);
     }
@@ -230,10 +242,7 @@ asyncore_prepare(struct asyncore_map *map, double *ret_timeout)
     bool outer_exit = map->exiting;
     map->exiting = false;
     map->depth++;
-    rc = asyncore__interest_ask(map);
-    if (rc >= 0) {
-        rc = asyncore__interest_apply(map);
-    }
+    rc = prepare(map);
     map->depth--;
     map->exiting = outer_exit;
     int64_t ns = time_to_wait(map, map->closed > 0 ? 0 : -1);

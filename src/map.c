@@ -108,6 +108,7 @@ release(struct asyncore_map *map)
     asyncore__free(map->asked.at);
     asyncore__free(map->always);
     asyncore__free(map->ready);
+    asyncore__free(map->buffer);
     asyncore__free(map);
 }
 

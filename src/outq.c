@@ -1,67 +1,158 @@
 /* SPDX-License-Identifier: MIT */
-/* outq.c - bytes waiting to be sent: a list of pieces, written with writev.
+/* outq.c - what waits to be sent: a list of pieces, written with writev().
  *
  * Small pushes are gathered into one piece, so that a queue of many of them
- * leaves in few iovecs; a piece is never moved or copied again. */
+ * leaves in few iovecs; a piece is never moved or copied again.  Other pieces
+ * are somebody else's bytes, or a source that is asked when its turn comes.
+ * Nothing here does input or output. */
 #include "internal.h"
 
-/* A piece holds at least this much, so that what follows finds room. */
-#define PIECE_MIN ((size_t)4096 - sizeof(struct asyncore__piece))
+/* A piece of copies holds at least this much, so that what follows finds
+ * room; with its head it is of a size that malloc() has at hand. */
+#define ROOM_MIN ((size_t)1008 - sizeof(struct asyncore__piece))
 
-struct asyncore__piece {
-    struct asyncore__piece *next;
-    size_t start, end, cap; /* data[start .. end) of cap */
-    char data[];
-};
+static struct asyncore__piece *
+new_piece(enum asyncore__piece_kind kind, size_t cap)
+{
+    struct asyncore__piece *piece = NULL;
+    if (cap <= SIZE_MAX - sizeof *piece) {
+        piece = asyncore__realloc(NULL, sizeof *piece + cap);
+    }
+    if (piece != NULL) {
+        *piece = (struct asyncore__piece){.kind = kind, .cap = cap};
+        piece->bytes = piece->data;
+    }
+    return piece;
+}
+
+static void
+link_piece(struct asyncore__outq *q, struct asyncore__piece *piece)
+{
+    if (q->tail != NULL) {
+        q->tail->next = piece;
+    } else {
+        q->head = piece;
+    }
+    q->tail = piece;
+}
+
+static void
+drop_head(struct asyncore__outq *q)
+{
+    struct asyncore__piece *piece = q->head;
+    q->head = piece->next;
+    if (q->head == NULL) {
+        q->tail = NULL;
+    }
+    if (piece->release != NULL) {
+        bool source = piece->kind == ASYNCORE__SOURCE;
+        piece->release(source ? NULL : (void *)(uintptr_t)piece->bytes,
+                       source ? 0 : piece->cap, piece->arg);
+    }
+    asyncore__free(piece);
+}
+
+/* ---- copies ---- */
 
 static size_t
 room(const struct asyncore__piece *piece)
 {
-    return piece != NULL ? piece->cap - piece->end : 0;
+    bool mine = piece != NULL && piece->kind == ASYNCORE__COPY;
+    return mine ? piece->cap - piece->end : 0;
 }
 
+/* Copy up to `most` bytes of iov, from *at in its first piece on, into the
+ * piece; both advance. */
 static void
-fill(struct asyncore__piece *piece, const char *data, size_t len)
+fill(struct asyncore__piece *piece, size_t most, const struct iovec **iov,
+     size_t *at)
 {
-    memcpy(piece->data + piece->end, data, len);
-    piece->end += len;
+    while (most > 0) {
+        size_t here = (*iov)->iov_len - *at;
+        size_t n = here < most ? here : most;
+        if (n > 0) {
+            memcpy(piece->data + piece->end,
+                   (const char *)(*iov)->iov_base + *at, n);
+        }
+        piece->end += n;
+        most -= n;
+        *at += n;
+        if (*at == (*iov)->iov_len) {
+            (*iov)++;
+            *at = 0;
+        }
+    }
+}
+
+int
+asyncore__outq_appendv(struct asyncore__outq *q, const struct iovec *iov,
+                       int n, size_t len)
+{
+    (void)n; /* their sum is len */
+    size_t first = room(q->tail) < len ? room(q->tail) : len;
+    size_t rest = len - first, at = 0;
+    struct asyncore__piece *piece = NULL;
+    if (rest > 0) {
+        piece = new_piece(ASYNCORE__COPY, rest < ROOM_MIN ? ROOM_MIN : rest);
+        if (piece == NULL) {
+            return -ENOMEM;
+        }
+    }
+    if (first > 0) {
+        fill(q->tail, first, &iov, &at);
+    }
+    if (piece != NULL) {
+        fill(piece, rest, &iov, &at);
+        link_piece(q, piece);
+    }
+    q->len += len;
+    return 0;
 }
 
 int
 asyncore__outq_append(struct asyncore__outq *q, const void *data, size_t len)
 {
-    if (len == 0) {
-        return 0;
+    struct iovec iov = {(void *)(uintptr_t)data, len};
+    return asyncore__outq_appendv(q, &iov, 1, len);
+}
+
+/* ---- others ---- */
+
+int
+asyncore__outq_borrow(struct asyncore__outq *q, void *data, size_t len,
+                      void (*release)(void *data, size_t len, void *arg),
+                      void *arg)
+{
+    struct asyncore__piece *piece = new_piece(ASYNCORE__BORROWED, 0);
+    if (piece == NULL) {
+        return -ENOMEM;
     }
-    size_t first = room(q->tail) < len ? room(q->tail) : len;
-    size_t rest = len - first;
-    struct asyncore__piece *piece = NULL;
-    if (rest > 0) {
-        size_t cap = rest < PIECE_MIN ? PIECE_MIN : rest;
-        if (cap > SIZE_MAX - sizeof *piece) {
-            return -ENOMEM;
-        }
-        piece = asyncore__realloc(NULL, sizeof *piece + cap);
-        if (piece == NULL) {
-            return -ENOMEM;
-        }
-        *piece = (struct asyncore__piece){.cap = cap};
-        fill(piece, (const char *)data + first, rest);
-    }
-    if (first > 0) {
-        fill(q->tail, data, first);
-    }
-    if (piece != NULL) {
-        if (q->tail != NULL) {
-            q->tail->next = piece;
-        } else {
-            q->head = piece;
-        }
-        q->tail = piece;
-    }
+    piece->bytes = data;
+    piece->end = piece->cap = len;
+    piece->release = release;
+    piece->arg = arg;
+    link_piece(q, piece);
     q->len += len;
     return 0;
 }
+
+int
+asyncore__outq_add_source(struct asyncore__outq *q,
+                          const struct asyncore__source_ops *source,
+                          void (*release)(void *, size_t, void *), void *arg)
+{
+    struct asyncore__piece *piece = new_piece(ASYNCORE__SOURCE, 0);
+    if (piece == NULL) {
+        return -ENOMEM;
+    }
+    piece->source = source;
+    piece->release = release;
+    piece->arg = arg;
+    link_piece(q, piece);
+    return 0;
+}
+
+/* ---- out ---- */
 
 int
 asyncore__outq_peek(const struct asyncore__outq *q, struct iovec *iov, int max)
@@ -69,9 +160,14 @@ asyncore__outq_peek(const struct asyncore__outq *q, struct iovec *iov, int max)
     int n = 0;
     for (struct asyncore__piece *piece = q->head; piece != NULL && n < max;
          piece = piece->next) {
-        iov[n].iov_base = piece->data + piece->start;
-        iov[n].iov_len = piece->end - piece->start;
-        n++;
+        if (piece->end > piece->start) {
+            iov[n].iov_base = (void *)(uintptr_t)(piece->bytes + piece->start);
+            iov[n].iov_len = piece->end - piece->start;
+            n++;
+        }
+        if (piece->kind == ASYNCORE__SOURCE) {
+            break; /* it may have more, and that goes first */
+        }
     }
     return n;
 }
@@ -79,23 +175,36 @@ asyncore__outq_peek(const struct asyncore__outq *q, struct iovec *iov, int max)
 void
 asyncore__outq_consume(struct asyncore__outq *q, size_t n)
 {
-    q->len -= n;
     while (q->head != NULL) {
         struct asyncore__piece *piece = q->head;
         size_t here = piece->end - piece->start;
-        if (n < here) {
-            piece->start += n;
+        size_t gone = n < here ? n : here;
+        piece->start += gone;
+        n -= gone;
+        if (piece->kind == ASYNCORE__SOURCE) {
             return;
         }
-        n -= here;
-        q->head = piece->next;
-        asyncore__free(piece);
+        q->len -= gone;
+        if (gone < here) {
+            return;
+        }
+        drop_head(q);
     }
-    q->tail = NULL;
+}
+
+void
+asyncore__outq_pop(struct asyncore__outq *q)
+{
+    drop_head(q);
 }
 
 void
 asyncore__outq_clear(struct asyncore__outq *q)
 {
-    asyncore__outq_consume(q, q->len);
+    /* Detached first: a release may push again. */
+    struct asyncore__outq old = *q;
+    *q = (struct asyncore__outq){0};
+    while (old.head != NULL) {
+        drop_head(&old);
+    }
 }

@@ -580,6 +580,13 @@ socket_sendv(struct asyncore_dispatcher *d, const struct iovec *iov, int n)
     return world(d)->sendv(world(d), d->fd, iov, n);
 }
 
+static ssize_t
+socket_sendfile(struct asyncore_dispatcher *d, int fd, off_t offset,
+                size_t len)
+{
+    return world(d)->sendfile(world(d), d->fd, fd, offset, len);
+}
+
 static int
 socket_shutdown(struct asyncore_dispatcher *d)
 {
@@ -599,6 +606,7 @@ const struct asyncore__transport asyncore__socket_transport = {
     .recv = socket_recv,
     .send = socket_send,
     .sendv = socket_sendv,
+    .sendfile = socket_sendfile,
     .shutdown = socket_shutdown,
     .error = socket_error,
 };

@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/select.h>
+#include <sys/sendfile.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -167,6 +168,21 @@ k_writev(struct asyncore__world *w, int fd, const struct iovec *iov, int n)
 {
     (void)w;
     return count(writev(fd, iov, n));
+}
+
+static ssize_t
+k_pread(struct asyncore__world *w, int fd, void *buf, size_t len, off_t offset)
+{
+    (void)w;
+    return count(pread(fd, buf, len, offset));
+}
+
+static ssize_t
+k_sendfile(struct asyncore__world *w, int to, int from, off_t offset,
+           size_t len)
+{
+    (void)w;
+    return count(sendfile(to, from, &offset, len));
 }
 
 static int
@@ -396,6 +412,8 @@ struct asyncore__world asyncore__kernel = {
     .sendv = k_sendv,
     .read = k_read,
     .writev = k_writev,
+    .pread = k_pread,
+    .sendfile = k_sendfile,
     .dup = k_dup,
     .set_nonblocking = k_set_nonblocking,
     .close = k_close,

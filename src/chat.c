@@ -1,0 +1,860 @@
+/* SPDX-License-Identifier: MIT */
+/* chat.c - class async_chat: what is received, cut at the terminators.
+ *
+ * The bytes are looked at where they were received, in the map's buffer;
+ * chat->asynchat__in is what is left of them, and advances before each handler
+ * is called, so that a handler may do anything: set another terminator, feed
+ * or read more, run the loop, discard, close, detach.  What must outlive the
+ * event is copied then: a message that is not complete, or input that nobody
+ * looked at because a handler left the loop. */
+#include "internal.h"
+
+#include "asynchat.h"
+
+#define BUFFER_SIZE ((size_t)65536)
+
+/* Bits of asynchat__flags. */
+enum {
+    FEEDING = 1, /* a handler may be looking at our buffers */
+    SKIPPING = 2 /* the rest of a message that was too long */
+};
+
+static const struct asyncore__class chat_class;
+
+/* ---- birth and identity ---- */
+
+static struct asynchat *
+chat_of(struct asyncore_dispatcher *d)
+{
+    return asyncore_container_of(d, struct asynchat, base);
+}
+
+struct asynchat *
+asynchat_from(struct asyncore_dispatcher *d)
+{
+    return asyncore__isinstance(d, &chat_class) ? chat_of(d) : NULL;
+}
+
+static bool
+valid(const struct asynchat *chat)
+{
+    return chat != NULL && asyncore__isinstance(&chat->base, &chat_class);
+}
+
+static int
+check_open(const struct asynchat *chat)
+{
+    return !valid(chat) ? -EINVAL : chat->base.fd < 0 ? -EBADF : 0;
+}
+
+static const struct asynchat_ops no_ops;
+
+static const struct asyncore_ops *
+base_ops(const struct asynchat_ops *ops)
+{
+    return ops != NULL ? &ops->base : &no_ops.base;
+}
+
+static const struct asynchat_ops *
+ops_of(const struct asynchat *chat)
+{
+    return (const struct asynchat_ops *)(const void *)chat->base.ops;
+}
+
+static void
+set_defaults(struct asynchat *chat)
+{
+    chat->ac_in_buffer_size = BUFFER_SIZE;
+    chat->ac_out_buffer_size = BUFFER_SIZE;
+}
+
+int
+asynchat_init(struct asynchat *chat, const struct asynchat_ops *ops, int fd,
+              struct asyncore_map *map)
+{
+    int err = asyncore__init(chat != NULL ? &chat->base : NULL, &chat_class,
+                             sizeof *chat, base_ops(ops), map,
+                             asyncore_set_socket, fd);
+    if (err >= 0) {
+        set_defaults(chat);
+    }
+    return err;
+}
+
+int
+asynchat_new(const struct asynchat_ops *ops, int fd, struct asyncore_map *map,
+             struct asynchat **ret)
+{
+    int err;
+    struct asynchat *chat =
+        asyncore__new(&chat_class, sizeof *chat, base_ops(ops), map,
+                      asyncore_set_socket, fd, &err);
+    if (chat != NULL) {
+        set_defaults(chat);
+        if (ret != NULL) {
+            *ret = chat;
+        }
+    }
+    return err;
+}
+
+/* ---- memory that a handler may still be looking at ---- */
+
+/* Blocks are freed when no handler is below us; the newest is the first. */
+struct asynchat__block {
+    struct asynchat__block *next;
+    char data[];
+};
+
+static char *
+block_new(struct asynchat *chat, size_t size)
+{
+    struct asynchat__block *block =
+        size <= SIZE_MAX - sizeof *block
+            ? asyncore__realloc(NULL, sizeof *block + size)
+            : NULL;
+    if (block == NULL) {
+        return NULL;
+    }
+    block->next = chat->asynchat__blocks;
+    chat->asynchat__blocks = block;
+    return block->data;
+}
+
+/* Free the blocks that are not in use: all but the stash, if input is left in
+ * it, and the delimiter's. */
+static void
+free_blocks(struct asynchat *chat)
+{
+    struct asynchat__block **at = &chat->asynchat__blocks;
+    while (*at != NULL) {
+        struct asynchat__block *block = *at;
+        bool used = block->data == (char *)chat->asynchat__term.failure ||
+                    (block->data == chat->asynchat__stash &&
+                     chat->asynchat__in.len > 0);
+        if (used) {
+            at = &block->next;
+        } else {
+            *at = block->next;
+            asyncore__free(block);
+        }
+    }
+}
+
+static bool
+feeding(const struct asynchat *chat)
+{
+    return (chat->asynchat__flags & FEEDING) != 0;
+}
+
+/* ---- the terminator ---- */
+
+/* Keep input in memory of our own: the bytes held back, what is left, and more
+ * that comes after it. */
+static int
+stash(struct asynchat *chat, const char *more, size_t more_len)
+{
+    size_t held = chat->asynchat__held, rest = chat->asynchat__in.len;
+    char *data = block_new(chat, held + rest + more_len);
+    if (data == NULL) {
+        return -ENOMEM;
+    }
+    if (held > 0) {
+        memcpy(data, chat->asynchat__term.data, held);
+    }
+    if (rest > 0) {
+        memcpy(data + held, chat->asynchat__in.data, rest);
+    }
+    if (more_len > 0) {
+        memcpy(data + held + rest, more, more_len);
+    }
+    chat->asynchat__stash = data;
+    chat->asynchat__in =
+        (struct asyncore_bytes){data, held + rest + more_len};
+    chat->asynchat__held = 0;
+    return 0;
+}
+
+static int resume_later(struct asynchat *chat);
+
+/* The bytes held back are of the old terminator: whether they are message now
+ * must be looked at anew, before what follows them. */
+static int
+unhold(struct asynchat *chat)
+{
+    if (chat->asynchat__held == 0) {
+        return 0;
+    }
+    int err = stash(chat, NULL, 0);
+    if (err >= 0 && !feeding(chat)) {
+        err = resume_later(chat);
+    }
+    return err;
+}
+
+static int
+set_kind(struct asynchat *chat, enum asynchat_terminator_kind kind,
+         size_t count)
+{
+    if (!valid(chat)) {
+        return -EINVAL;
+    }
+    int err = unhold(chat);
+    if (err >= 0) {
+        chat->asynchat__term.kind = (unsigned char)kind;
+        chat->asynchat__term.data = NULL;
+        chat->asynchat__term.failure = NULL;
+        chat->asynchat__term.len = 0;
+        chat->asynchat__left = count;
+        if (!feeding(chat)) {
+            free_blocks(chat);
+        }
+    }
+    return err;
+}
+
+int
+asynchat_set_terminator_none(struct asynchat *chat)
+{
+    return set_kind(chat, ASYNCHAT_NONE, 0);
+}
+
+int
+asynchat_set_terminator_count(struct asynchat *chat, size_t count)
+{
+    return set_kind(chat, count > 0 ? ASYNCHAT_COUNT : ASYNCHAT_NONE, count);
+}
+
+/* One that fits into the chat. */
+static int
+set_few(struct asynchat *chat, const void *delimiter, size_t len)
+{
+    char copy[sizeof chat->asynchat__term.few]; /* it may be the old one's */
+    memcpy(copy, delimiter, len);
+    int err = set_kind(chat, ASYNCHAT_DELIMITER, 0);
+    if (err < 0) {
+        return err;
+    }
+    memcpy(chat->asynchat__term.few, copy, len);
+    chat->asynchat__term.data = chat->asynchat__term.few;
+    chat->asynchat__term.failure = chat->asynchat__term.few_failure;
+    return 0;
+}
+
+/* A longer one: a block with its failure function, then its bytes. */
+static int
+set_many(struct asynchat *chat, const void *delimiter, size_t len)
+{
+    size_t head = len * sizeof(uint32_t);
+    char *block = block_new(chat, head + len);
+    if (block == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(block + head, delimiter, len);
+    unsigned was_feeding = chat->asynchat__flags & FEEDING;
+    chat->asynchat__flags |= FEEDING; /* keeps the block */
+    int err = set_kind(chat, ASYNCHAT_DELIMITER, 0);
+    chat->asynchat__flags &= ~(unsigned)FEEDING;
+    chat->asynchat__flags |= was_feeding;
+    if (err < 0) {
+        return err;
+    }
+    chat->asynchat__term.data = block + head;
+    chat->asynchat__term.failure = (uint32_t *)(void *)block;
+    return 0;
+}
+
+int
+asynchat_set_terminator(struct asynchat *chat, const void *delimiter,
+                        size_t len)
+{
+    if (!valid(chat) || (delimiter == NULL && len > 0) ||
+        len > UINT32_MAX / (sizeof(uint32_t) + 1)) {
+        return -EINVAL;
+    }
+    if (len == 0) {
+        return asynchat_set_terminator_none(chat);
+    }
+    int err = len <= sizeof chat->asynchat__term.few
+                  ? set_few(chat, delimiter, len)
+                  : set_many(chat, delimiter, len);
+    if (err < 0) {
+        return err;
+    }
+    chat->asynchat__term.len = len;
+    asyncore__match_prepare(chat->asynchat__term.data, len,
+                            chat->asynchat__term.failure);
+    if (!feeding(chat)) {
+        free_blocks(chat);
+    }
+    return 0;
+}
+
+struct asynchat_terminator
+asynchat_get_terminator(const struct asynchat *chat)
+{
+    struct asynchat_terminator term = {ASYNCHAT_NONE, NULL, 0};
+    if (valid(chat)) {
+        term.kind = (enum asynchat_terminator_kind)chat->asynchat__term.kind;
+        term.data = chat->asynchat__term.data;
+        term.len = term.kind == ASYNCHAT_COUNT ? chat->asynchat__left
+                                               : chat->asynchat__term.len;
+    }
+    return term;
+}
+
+/* ---- collecting ---- */
+
+static int
+append_incoming(struct asynchat *chat, const char *data, size_t len)
+{
+    if (len > SIZE_MAX - chat->asynchat__incoming.len ||
+        asyncore__reserve(&chat->asynchat__incoming.data,
+                          &chat->asynchat__incoming.cap,
+                          chat->asynchat__incoming.len + len, 1) < 0) {
+        return -ENOMEM;
+    }
+    memcpy(chat->asynchat__incoming.data + chat->asynchat__incoming.len, data,
+           len);
+    chat->asynchat__incoming.len += len;
+    return 0;
+}
+
+/* What is only viewed so far, into memory of our own. */
+static int
+settle(struct asynchat *chat)
+{
+    struct asyncore_bytes view = chat->asynchat__view;
+    chat->asynchat__view = (struct asyncore_bytes){NULL, 0};
+    return view.len > 0 ? append_incoming(chat, view.data, view.len) : 0;
+}
+
+/* Do the bytes stay where they are until the event is over? */
+static bool
+stays(const struct asynchat *chat, const char *data)
+{
+    return feeding(chat) && data >= chat->asynchat__part.data &&
+           data < chat->asynchat__part.data + chat->asynchat__part.len;
+}
+
+int
+asynchat_collect_incoming_data(struct asynchat *chat, const void *data,
+                               size_t len)
+{
+    if (!valid(chat) || (data == NULL && len > 0)) {
+        return -EINVAL;
+    }
+    if (len == 0) {
+        return 0;
+    }
+    struct asyncore_bytes *view = &chat->asynchat__view;
+    if (chat->asynchat__incoming.len == 0 && stays(chat, data)) {
+        if (view->len == 0) {
+            *view = (struct asyncore_bytes){data, len};
+            return 0;
+        }
+        if (view->data + view->len == (const char *)data) {
+            view->len += len;
+            return 0;
+        }
+    }
+    int err = settle(chat);
+    return err < 0 ? err : append_incoming(chat, data, len);
+}
+
+struct asyncore_bytes
+asynchat_get_data(struct asynchat *chat)
+{
+    struct asyncore_bytes none = {NULL, 0};
+    if (!valid(chat)) {
+        return none;
+    }
+    struct asyncore_bytes data = chat->asynchat__view;
+    if (chat->asynchat__incoming.len > 0) {
+        data.data = chat->asynchat__incoming.data;
+        data.len = chat->asynchat__incoming.len;
+        chat->asynchat__incoming.len = 0;
+    }
+    chat->asynchat__view = none;
+    return data;
+}
+
+int
+asynchat_set_max_message(struct asynchat *chat, size_t max)
+{
+    if (!valid(chat)) {
+        return -EINVAL;
+    }
+    chat->asynchat__max = max;
+    return 0;
+}
+
+static void
+forget_message(struct asynchat *chat)
+{
+    chat->asynchat__view = (struct asyncore_bytes){NULL, 0};
+    chat->asynchat__incoming.len = 0;
+}
+
+static int
+too_long(struct asynchat *chat)
+{
+    struct asyncore_dispatcher *d = &chat->base;
+    const struct asynchat_ops *ops = ops_of(chat);
+    forget_message(chat);
+    chat->asynchat__flags |= SKIPPING;
+    if (ops->handle_too_long == NULL) {
+        return asyncore__fail(d, "handle_too_long", -EMSGSIZE);
+    }
+    return asyncore__ran(d, "handle_too_long", ops->handle_too_long(chat));
+}
+
+/* Hand on a part of a message.  Like found(), returns 0 or
+ * ASYNCORE_EXIT_NOW: an error has been told. */
+static int
+collect(struct asynchat *chat, const char *data, size_t len)
+{
+    struct asyncore_dispatcher *d = &chat->base;
+    const struct asynchat_ops *ops = ops_of(chat);
+    if (len == 0 || (chat->asynchat__flags & SKIPPING) != 0) {
+        return 0;
+    }
+    int rc;
+    chat->asynchat__length += len;
+    if (chat->asynchat__max > 0 &&
+        chat->asynchat__term.kind != ASYNCHAT_NONE &&
+        chat->asynchat__length > chat->asynchat__max) {
+        rc = too_long(chat);
+    } else if (ops->collect_incoming_data == NULL) {
+        rc = asynchat_collect_incoming_data(chat, data, len);
+    } else {
+        rc = asyncore__ran(d, "collect_incoming_data",
+                           ops->collect_incoming_data(chat, data, len));
+    }
+    return rc < 0 ? asyncore__catch(d, rc) : 0;
+}
+
+static int
+found(struct asynchat *chat)
+{
+    struct asyncore_dispatcher *d = &chat->base;
+    const struct asynchat_ops *ops = ops_of(chat);
+    chat->asynchat__length = 0;
+    if ((chat->asynchat__flags & SKIPPING) != 0) {
+        chat->asynchat__flags &= ~(unsigned)SKIPPING;
+        return 0;
+    }
+    int rc = ops->found_terminator != NULL ? ops->found_terminator(chat)
+                                           : -ENOSYS;
+    if (rc < 0) {
+        rc = asyncore__ran(d, "found_terminator", rc);
+    }
+    return rc < 0 ? asyncore__catch(d, rc) : 0;
+}
+
+/* ---- cutting ---- */
+
+/* Take the first n bytes of what is left. */
+static const char *
+advance(struct asynchat *chat, size_t n)
+{
+    const char *data = chat->asynchat__in.data;
+    chat->asynchat__in.data += n;
+    chat->asynchat__in.len -= n;
+    return data;
+}
+
+static int
+cut_nowhere(struct asynchat *chat)
+{
+    size_t len = chat->asynchat__in.len;
+    return collect(chat, advance(chat, len), len);
+}
+
+static int
+cut_at_count(struct asynchat *chat)
+{
+    struct asyncore__life life = asyncore__life(&chat->base);
+    size_t left = chat->asynchat__left, len = chat->asynchat__in.len;
+    size_t n = len < left ? len : left;
+    chat->asynchat__left = left - n;
+    bool last = n == left;
+    int rc = collect(chat, advance(chat, n), n);
+    if (!last || !asyncore__alive(&chat->base, life)) {
+        return rc;
+    }
+    /* Unless the collector has set another, it is not armed again. */
+    if (chat->asynchat__term.kind == ASYNCHAT_COUNT &&
+        chat->asynchat__left == 0) {
+        chat->asynchat__term.kind = ASYNCHAT_NONE;
+    }
+    int rc2 = found(chat);
+    return rc < 0 ? rc : rc2;
+}
+
+/* The released bytes are the delimiter's own: if they are in the chat itself,
+ * a collector that sets another would change them under its hands. */
+static int
+collect_released(struct asynchat *chat, size_t len)
+{
+    char copy[sizeof chat->asynchat__term.few];
+    const char *data = chat->asynchat__term.data;
+    if (data == chat->asynchat__term.few) {
+        memcpy(copy, data, len);
+        data = copy;
+    }
+    return collect(chat, data, len);
+}
+
+static int
+cut_at_delimiter(struct asynchat *chat)
+{
+    struct asyncore__needle needle = {chat->asynchat__term.data,
+                                      chat->asynchat__term.len,
+                                      chat->asynchat__term.failure};
+    struct asyncore__match m =
+        asyncore__match(&needle, chat->asynchat__held, chat->asynchat__in.data,
+                        chat->asynchat__in.len);
+    struct asyncore__life life = asyncore__life(&chat->base);
+    const char *data = advance(chat, m.used);
+    int rc = 0;
+    chat->asynchat__held = m.held;
+    if (m.released > 0) {
+        rc = collect_released(chat, m.released);
+        if (!asyncore__alive(&chat->base, life)) {
+            return rc;
+        }
+    }
+    if (m.len > 0) {
+        int rc2 = collect(chat, data, m.len);
+        rc = rc < 0 ? rc : rc2;
+        if (!asyncore__alive(&chat->base, life)) {
+            return rc;
+        }
+    }
+    if (m.found) {
+        int rc2 = found(chat);
+        rc = rc < 0 ? rc : rc2;
+    }
+    return rc;
+}
+
+/* Closing and discarding leave nothing to cut. */
+static int
+cut(struct asynchat *chat)
+{
+    int rc = 0;
+    while (rc >= 0 && chat->asynchat__in.len > 0) {
+        switch (chat->asynchat__term.kind) {
+        case ASYNCHAT_DELIMITER:
+            rc = cut_at_delimiter(chat);
+            break;
+        case ASYNCHAT_COUNT:
+            rc = cut_at_count(chat);
+            break;
+        default:
+            rc = cut_nowhere(chat);
+            break;
+        }
+        if (chat->base.map->exiting) {
+            rc = ASYNCORE_EXIT_NOW;
+        }
+    }
+    return rc;
+}
+
+/* ---- feeding ---- */
+
+/* Input that a handler left over when it left the loop. */
+static int
+resume(struct asyncore_map *map, void *arg)
+{
+    struct asynchat *chat = arg;
+    (void)map;
+    chat->asynchat__resume = 0;
+    return asynchat_feed(chat, NULL, 0);
+}
+
+static int
+resume_later(struct asynchat *chat)
+{
+    if (chat->asynchat__resume > 0) {
+        return 0;
+    }
+    int64_t id = asyncore_call_later(chat->base.map, 0, resume, chat);
+    chat->asynchat__resume = id > 0 ? id : 0;
+    return id > 0 ? 0 : (int)id;
+}
+
+/* No handler of ours is below any more: what must stay is copied, what need
+ * not is freed. */
+static int
+end_feeding(struct asynchat *chat, int rc, const char *more, size_t more_len)
+{
+    struct asyncore_dispatcher *d = &chat->base;
+    int err = 0;
+    chat->asynchat__flags &= ~(unsigned)FEEDING;
+    if (d->fd >= 0) {
+        err = settle(chat);
+        if (err >= 0 && chat->asynchat__in.len + more_len > 0) {
+            err = stash(chat, more, more_len);
+            if (err >= 0) {
+                err = resume_later(chat);
+            }
+        }
+    }
+    if (chat->asynchat__incoming.len == 0) {
+        asyncore__free(chat->asynchat__incoming.data);
+        chat->asynchat__incoming.data = NULL;
+        chat->asynchat__incoming.cap = 0;
+    }
+    if (chat->asynchat__blocks != NULL) {
+        free_blocks(chat);
+    }
+    if (err < 0) { /* bytes are lost: the conversation is over */
+        int rc2 = asyncore__catch(d, asyncore__fail(d, "collect", err));
+        asyncore_close(d);
+        rc = rc < 0 ? rc : rc2;
+    }
+    return rc;
+}
+
+int
+asynchat_feed(struct asynchat *chat, const void *data, size_t len)
+{
+    int rc = check_open(chat);
+    if (rc < 0 || (data == NULL && len > 0)) {
+        return rc < 0 ? rc : -EINVAL;
+    }
+    struct asyncore__life life = asyncore__life(&chat->base);
+    bool inner = feeding(chat);
+    struct asyncore_bytes outer = chat->asynchat__part;
+    chat->asynchat__flags |= FEEDING;
+    rc = cut(chat); /* what is left from before goes first */
+    const char *more = data;
+    size_t more_len = len;
+    if (rc >= 0 && asyncore__alive(&chat->base, life)) {
+        chat->asynchat__in.data = data;
+        chat->asynchat__in.len = len;
+        chat->asynchat__part = chat->asynchat__in;
+        more_len = 0;
+        rc = cut(chat);
+    }
+    if (inner) {
+        /* The outer one goes on with what we leave, in its own time. */
+        if (asyncore__alive(&chat->base, life) &&
+            chat->asynchat__in.len + more_len > 0) {
+            int err = stash(chat, more, more_len);
+            if (err < 0) {
+                rc = asyncore__catch(&chat->base, err);
+                asyncore_close(&chat->base);
+            }
+        }
+        if (settle(chat) < 0) {
+            asyncore__catch(&chat->base, -ENOMEM);
+            asyncore_close(&chat->base);
+        }
+        chat->asynchat__part = outer;
+        return rc;
+    }
+    return end_feeding(chat, rc, more, more_len);
+}
+
+struct asyncore_bytes
+asynchat_unread(const struct asynchat *chat)
+{
+    struct asyncore_bytes rest = {NULL, 0};
+    if (valid(chat)) {
+        rest = chat->asynchat__in;
+        if (chat->asynchat__held > 0) {
+            /* Nothing can be left behind the beginning of a delimiter. */
+            rest.data = chat->asynchat__term.data;
+            rest.len = chat->asynchat__held;
+        }
+    }
+    return rest;
+}
+
+static void
+forget_input(struct asynchat *chat)
+{
+    chat->asynchat__in = (struct asyncore_bytes){NULL, 0};
+    chat->asynchat__held = 0;
+    chat->asynchat__length = 0;
+    chat->asynchat__flags &= ~(unsigned)SKIPPING;
+    if (chat->asynchat__resume > 0) {
+        asyncore_cancel(chat->base.map, chat->asynchat__resume);
+        chat->asynchat__resume = 0;
+    }
+    forget_message(chat);
+}
+
+int
+asynchat_discard_buffers(struct asynchat *chat)
+{
+    if (!valid(chat)) {
+        return -EINVAL;
+    }
+    forget_input(chat);
+    if (chat->base.fd >= 0) {
+        asyncore__touch(&chat->base);
+    }
+    asyncore__output_clear(&chat->base);
+    return 0;
+}
+
+/* ---- output ---- */
+
+int
+asynchat_push(struct asynchat *chat, const void *data, size_t len)
+{
+    struct iovec iov = {(void *)(uintptr_t)data, len};
+    return asynchat_pushv(chat, &iov, 1);
+}
+
+int
+asynchat_pushv(struct asynchat *chat, const struct iovec *iov, int n)
+{
+    int err = check_open(chat);
+    if (err < 0 || n < 0 || n > 1024 || (iov == NULL && n > 0)) {
+        return err < 0 ? err : -EINVAL;
+    }
+    size_t len = 0;
+    for (int i = 0; i < n; i++) {
+        if ((iov[i].iov_base == NULL && iov[i].iov_len > 0) ||
+            iov[i].iov_len > SIZE_MAX - len) {
+            return -EINVAL;
+        }
+        len += iov[i].iov_len;
+    }
+    err = asyncore__output_check(&chat->base, len);
+    if (err < 0 || len == 0) {
+        return err;
+    }
+    err = asyncore__outq_appendv(&chat->asynchat__out.queue, iov, n, len);
+    if (err < 0) {
+        return asyncore__fail(&chat->base, "push", err);
+    }
+    asyncore__output_queued(&chat->base);
+    return 0;
+}
+
+int
+asynchat_push_owned(struct asynchat *chat, void *data, size_t len,
+                    asynchat_release_fn *release, void *arg)
+{
+    int err = check_open(chat);
+    if (err < 0 || (data == NULL && len > 0)) {
+        return err < 0 ? err : -EINVAL;
+    }
+    err = asyncore__output_check(&chat->base, len);
+    if (err >= 0) {
+        err = asyncore__outq_borrow(&chat->asynchat__out.queue, data, len,
+                                    release, arg);
+    }
+    if (err < 0) {
+        return asyncore__fail(&chat->base, "push", err);
+    }
+    asyncore__output_queued(&chat->base);
+    return 0;
+}
+
+/* ---- the class ---- */
+
+int
+asynchat_handle_read(struct asyncore_dispatcher *d)
+{
+    struct asynchat *chat = asynchat_from(d);
+    if (chat == NULL) {
+        return -EINVAL;
+    }
+    struct asyncore_map *map = d->map;
+    size_t want = chat->ac_in_buffer_size > 0 ? chat->ac_in_buffer_size : 1;
+    size_t size = want;
+    char *buffer = asyncore__buffer_take(map, &size);
+    if (buffer == NULL) {
+        return asyncore__fail(d, "recv", -ENOMEM);
+    }
+    ssize_t n = asyncore_recv(d, buffer, want);
+    int rc = n > 0 ? asynchat_feed(chat, buffer, (size_t)n) : (int)n;
+    asyncore__buffer_give(map, buffer, size);
+    return rc;
+}
+
+int
+asynchat_handle_write(struct asyncore_dispatcher *d)
+{
+    return asynchat_from(d) != NULL ? asyncore__output_flush(d) : -EINVAL;
+}
+
+int
+asynchat_handle_close(struct asyncore_dispatcher *d)
+{
+    return asyncore_close(d);
+}
+
+bool
+asynchat_writable(struct asyncore_dispatcher *d)
+{
+    return d->connecting || asyncore__has(d, ASYNCORE__BLOCKED);
+}
+
+static ssize_t
+chat_send(struct asyncore_dispatcher *d, const void *data, size_t len)
+{
+    int err = asynchat_push(asynchat_from(d), data, len);
+    return err < 0 ? err : (ssize_t)len;
+}
+
+static struct asyncore__output *
+output(struct asyncore_dispatcher *d)
+{
+    return &chat_of(d)->asynchat__out;
+}
+
+/* The connection's input goes with it; memory stays until the end, for a
+ * handler may have closed the chat and still look at the last message. */
+static void
+closed(struct asyncore_dispatcher *d)
+{
+    forget_input(chat_of(d));
+}
+
+static void
+fini(struct asyncore_dispatcher *d)
+{
+    struct asynchat *chat = chat_of(d);
+    chat->asynchat__term.failure = NULL;
+    asyncore__free(chat->asynchat__incoming.data);
+    free_blocks(chat);
+}
+
+static const struct asyncore_ops chat_ops = {
+    .readable = asyncore_dispatcher_readable,
+    .writable = asynchat_writable,
+    .handle_read = asynchat_handle_read,
+    .handle_write = asynchat_handle_write,
+    .handle_expt = asyncore_dispatcher_handle_expt,
+    .handle_connect = asyncore_dispatcher_handle_connect,
+    .handle_accept = asyncore_dispatcher_handle_accept,
+    .handle_accepted = asyncore_dispatcher_handle_accepted,
+    .handle_close = asynchat_handle_close,
+    .handle_error = asyncore_dispatcher_handle_error,
+    .handle_timeout = asyncore_dispatcher_handle_timeout,
+    .handle_read_event = asyncore_dispatcher_handle_read_event,
+    .handle_write_event = asyncore_dispatcher_handle_write_event,
+    .handle_expt_event = asyncore_dispatcher_handle_expt_event,
+    .handle_connect_event = asyncore_dispatcher_handle_connect_event,
+    .send = chat_send,
+    .recv = asyncore_dispatcher_recv,
+    .log_info = asyncore_dispatcher_log_info,
+};
+
+static const struct asyncore__class chat_class = {
+    .name = "asynchat",
+    .parent = &asyncore__dispatcher_class,
+    .ops = &chat_ops,
+    .output = output,
+    .closed = closed,
+    .fini = fini,
+};

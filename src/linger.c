@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/* linger.c - the orderly end of a connection.
+ *
+ * close(2) on a socket that has received what nobody read, or receives any-
+ * thing later, makes the kernel reset the connection, and a reset throws away
+ * what the peer has not read yet.  So who has sent his last byte shuts down
+ * his side, and goes on reading, for the waste, until the peer has ended his
+ * side too, or lingered long enough. */
+#include "internal.h"
+
+#define WASTE_BYTES ((size_t)64 * 1024)
+
+int
+asyncore_set_linger(struct asyncore_dispatcher *d, double seconds)
+{
+    int64_t ns;
+    if (!asyncore__valid(d) || !asyncore__ns(seconds, &ns)) {
+        return -EINVAL;
+    }
+    int64_t ms = ns / 1000000 + (ns % 1000000 != 0);
+    bool longest = ns < 0 || ms > UINT32_MAX;
+    d->asyncore__linger_ms = longest ? UINT32_MAX : (unsigned)ms;
+    return 0;
+}
+
+/* Over and out. */
+static int
+finish(struct asyncore_dispatcher *d)
+{
+    return asyncore__has(d, ASYNCORE__TOLD) ? asyncore_close(d)
+                                            : asyncore__end(d, 0);
+}
+
+int
+asyncore__linger_over(struct asyncore_dispatcher *d)
+{
+    asyncore__unset(d, ASYNCORE__LINGERING);
+    asyncore__touch(d);
+    return finish(d);
+}
+
+int
+asyncore__linger_read(struct asyncore_dispatcher *d)
+{
+    size_t size = WASTE_BYTES;
+    char *waste = asyncore__buffer_take(d->map, &size);
+    if (waste == NULL) {
+        return asyncore__linger_over(d);
+    }
+    ssize_t n = asyncore__transport_of(d)->recv(d, waste, size);
+    asyncore__buffer_give(d->map, waste, size);
+    asyncore__set(d, ASYNCORE__SERVED);
+    bool goes_on = n > 0 || n == -EAGAIN || n == -EINTR;
+    return goes_on ? 0 : asyncore__linger_over(d);
+}
+
+static int
+linger(struct asyncore_dispatcher *d)
+{
+    bool stream = asyncore__has(d, ASYNCORE__STREAM) &&
+                  asyncore__transport_of(d) == &asyncore__socket_transport;
+    if (!stream || !d->connected || d->asyncore__linger_ms == 0 ||
+        asyncore__has(d, ASYNCORE__EOF | ASYNCORE__TOLD)) {
+        return finish(d);
+    }
+    if (!asyncore__has(d, ASYNCORE__SHUT_DONE) &&
+        asyncore__transport_of(d)->shutdown(d) < 0) {
+        return finish(d); /* no connection any more */
+    }
+    if (asyncore_set_timeout(d, d->asyncore__linger_ms / 1e3) < 0) {
+        return finish(d); /* no memory to wait with */
+    }
+    asyncore__set(d, ASYNCORE__LINGERING | ASYNCORE__SHUT |
+                         ASYNCORE__SHUT_DONE);
+    asyncore__touch(d);
+    return 0;
+}
+
+int
+asyncore__flushed(struct asyncore_dispatcher *d)
+{
+    if (d->closing) {
+        return asyncore__has(d, ASYNCORE__LINGERING) ? 0 : linger(d);
+    }
+    if (!asyncore__has(d, ASYNCORE__SHUT) ||
+        asyncore__has(d, ASYNCORE__SHUT_DONE)) {
+        return 0;
+    }
+    asyncore__set(d, ASYNCORE__SHUT_DONE);
+    int err = asyncore__transport_of(d)->shutdown(d);
+    if (err < 0 && !asyncore__disconnected(err)) {
+        return asyncore__fail(d, "shutdown", err);
+    }
+    /* Both sides have ended? */
+    return asyncore__has(d, ASYNCORE__EOF) ? asyncore__end(d, 0) : 0;
+}
+
+int
+asyncore_close_when_done(struct asyncore_dispatcher *d)
+{
+    int err = asyncore__check_open(d);
+    if (err < 0) {
+        return err;
+    }
+    d->closing = 1;
+    asyncore__touch(d);
+    return asyncore__pending(d) ? 0 : asyncore__flushed(d);
+}
+
+int
+asyncore_shutdown(struct asyncore_dispatcher *d)
+{
+    int err = asyncore__check_open(d);
+    if (err < 0) {
+        return err;
+    }
+    if (!d->connected && !d->connecting) {
+        return -ENOTCONN;
+    }
+    asyncore__set(d, ASYNCORE__SHUT);
+    bool now = d->connected && !asyncore__pending(d);
+    return now ? asyncore__flushed(d) : 0;
+}

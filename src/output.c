@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/* output.c - the sending half of the classes that have a queue.
+ *
+ * What the kernel does not take waits in the queue for a write event; until
+ * then the channel is BLOCKED, and the loop does not try.  Too long a queue
+ * PAUSES reading, for what a channel reads is what makes it write. */
+#include "internal.h"
+
+/* Pieces of the queue that go out in one writev(). */
+#define PIECES_PER_SEND 64
+
+/* Asked of a source at once; sent by one channel in one pass, in fairness to
+ * the others. */
+#define PULL_MOST ((size_t)256 * 1024)
+#define SENDS_PER_PASS 16
+
+static const struct asyncore_limits default_limits = {
+    .high = ASYNCORE_HIGH_WATER,
+    .low = ASYNCORE_LOW_WATER,
+    .max = ASYNCORE_MAX_OUTPUT,
+};
+
+struct asyncore__output *
+asyncore__output_of(const struct asyncore_dispatcher *d)
+{
+    const struct asyncore__class *cls = asyncore__class_of(d);
+    return cls->output != NULL
+               ? cls->output((struct asyncore_dispatcher *)(uintptr_t)d)
+               : NULL;
+}
+
+bool
+asyncore__pending(const struct asyncore_dispatcher *d)
+{
+    const struct asyncore__output *out = asyncore__output_of(d);
+    return out != NULL && !asyncore__outq_empty(&out->queue);
+}
+
+size_t
+asyncore_output_size(const struct asyncore_dispatcher *d)
+{
+    const struct asyncore__output *out =
+        asyncore__valid(d) ? asyncore__output_of(d) : NULL;
+    return out != NULL ? out->queue.len : 0;
+}
+
+void
+asyncore__output_clear(struct asyncore_dispatcher *d)
+{
+    struct asyncore__output *out = asyncore__output_of(d);
+    if (out != NULL) {
+        asyncore__unset(d, ASYNCORE__PAUSED | ASYNCORE__BLOCKED);
+        asyncore__outq_clear(&out->queue);
+    }
+}
+
+/* ---- limits ---- */
+
+static const struct asyncore_limits *
+limits_of(const struct asyncore__output *out)
+{
+    return out->limits != NULL ? out->limits : &default_limits;
+}
+
+/* Pause reading, or resume it.  Returns whether it has been resumed. */
+static bool
+regulate(struct asyncore_dispatcher *d, const struct asyncore__output *out)
+{
+    if (asyncore__has(d, ASYNCORE__PAUSED)) {
+        if (out->queue.len <= limits_of(out)->low) {
+            asyncore__unset(d, ASYNCORE__PAUSED);
+            asyncore__touch(d);
+            return true;
+        }
+    } else if (out->queue.len > limits_of(out)->high) {
+        asyncore__set(d, ASYNCORE__PAUSED);
+        asyncore__touch(d);
+    }
+    return false;
+}
+
+int
+asyncore_set_limits(struct asyncore_dispatcher *d,
+                    const struct asyncore_limits *limits)
+{
+    struct asyncore__output *out =
+        asyncore__valid(d) ? asyncore__output_of(d) : NULL;
+    if (out == NULL || (limits != NULL && limits->low > limits->high)) {
+        return -EINVAL;
+    }
+    out->limits = limits;
+    if (d->fd >= 0) {
+        regulate(d, out);
+    }
+    return 0;
+}
+
+/* ---- in ---- */
+
+int
+asyncore__output_check(struct asyncore_dispatcher *d, size_t len)
+{
+    const struct asyncore__output *out = asyncore__output_of(d);
+    if (asyncore__has(d, ASYNCORE__SHUT) || d->closing) {
+        return asyncore__fail(d, "send", -EPIPE);
+    }
+    size_t max = limits_of(out)->max;
+    if (out->queue.len > max || len > max - out->queue.len) {
+        return asyncore__fail(d, "send", -ENOBUFS);
+    }
+    return 0;
+}
+
+void
+asyncore__output_queued(struct asyncore_dispatcher *d)
+{
+    asyncore__touch(d);
+    regulate(d, asyncore__output_of(d));
+}
+
+/* ---- out ---- */
+
+/* Send now; nothing is queued before it. */
+static ssize_t
+send_bytes(struct asyncore_dispatcher *d, const struct iovec *iov, int n)
+{
+    const struct asyncore__transport *transport = asyncore__transport_of(d);
+    ssize_t sent;
+    do {
+        sent = n == 1 ? transport->send(d, iov[0].iov_base, iov[0].iov_len)
+                      : transport->sendv(d, iov, n);
+    } while (sent == -EINTR);
+    asyncore__set(d, ASYNCORE__SERVED);
+    return sent;
+}
+
+static size_t
+total(const struct iovec *iov, int n)
+{
+    size_t len = 0;
+    for (int i = 0; i < n; i++) {
+        len += iov[i].iov_len;
+    }
+    return len;
+}
+
+/* One send of as much of the queue as fits into it.  Returns 1: more could be
+ * sent; 0: not now; or an error. */
+static int
+send_queued(struct asyncore_dispatcher *d, struct asyncore__outq *q)
+{
+    struct iovec iov[PIECES_PER_SEND];
+    int n = asyncore__outq_peek(q, iov, PIECES_PER_SEND);
+    size_t len = total(iov, n);
+    ssize_t sent = send_bytes(d, iov, n);
+    if (sent > 0) {
+        asyncore__outq_consume(q, (size_t)sent);
+    }
+    if (sent == -EAGAIN || (sent >= 0 && (size_t)sent < len)) {
+        asyncore__set(d, ASYNCORE__BLOCKED);
+        return 0;
+    }
+    return sent < 0 ? (int)sent : 1;
+}
+
+/* The queue begins with a source that has given no bytes: ask it. */
+static int
+pull(struct asyncore_dispatcher *d, struct asyncore__outq *q)
+{
+    struct asyncore__piece *piece = q->head;
+    struct iovec given = {NULL, 0};
+    struct asyncore__life life = asyncore__life(d);
+    ssize_t n = piece->source->pull(d, piece->arg, PULL_MOST, &given);
+    if (!asyncore__alive(d, life) || q->head != piece) {
+        return 0; /* the source has closed or discarded it */
+    }
+    if (n != 0) {
+        return n < 0 ? (int)n : 1;
+    }
+    if (given.iov_len == 0) {
+        asyncore__outq_pop(q);
+    } else {
+        piece->bytes = given.iov_base;
+        piece->start = 0;
+        piece->end = given.iov_len;
+    }
+    return 1;
+}
+
+/* Returns 0 when no more can be sent now, or an error. */
+static int
+send_all(struct asyncore_dispatcher *d, struct asyncore__outq *q)
+{
+    struct asyncore__life life = asyncore__life(d);
+    for (int i = 0; i < SENDS_PER_PASS; i++) {
+        if (!asyncore__alive(d, life) || asyncore__outq_empty(q) ||
+            asyncore__has(d, ASYNCORE__BLOCKED)) {
+            return 0;
+        }
+        bool dry = q->head->kind == ASYNCORE__SOURCE &&
+                   q->head->start == q->head->end;
+        int more = dry ? pull(d, q) : send_queued(d, q);
+        if (more <= 0) {
+            return more;
+        }
+    }
+    /* Enough for this pass; the kernel will say at once that it takes more. */
+    asyncore__set(d, ASYNCORE__BLOCKED);
+    return 0;
+}
+
+int
+asyncore__output_flush(struct asyncore_dispatcher *d)
+{
+    struct asyncore__output *out = asyncore__output_of(d);
+    if (!d->connected || asyncore__outq_empty(&out->queue)) {
+        return 0;
+    }
+    struct asyncore__life life = asyncore__life(d);
+    bool was_blocked = asyncore__has(d, ASYNCORE__BLOCKED);
+    asyncore__unset(d, ASYNCORE__BLOCKED);
+    int rc = send_all(d, &out->queue);
+    if (d->fd >= 0 && was_blocked != asyncore__has(d, ASYNCORE__BLOCKED)) {
+        asyncore__touch(d); /* its interest changes */
+    }
+    if (rc < 0 && rc != -EAGAIN) {
+        return asyncore__io_failed(d, "send", rc);
+    }
+    rc = 0;
+    if (asyncore__alive(d, life) && regulate(d, out) &&
+        d->ops->handle_drain != NULL) {
+        rc = asyncore__ran(d, "handle_drain", d->ops->handle_drain(d));
+    }
+    if (rc >= 0 && asyncore__alive(d, life) &&
+        asyncore__outq_empty(&out->queue)) {
+        rc = asyncore__flushed(d);
+    }
+    return rc;
+}
+
+/* The stream lacks bytes now, and that can't be mended. */
+static ssize_t
+torn(struct asyncore_dispatcher *d)
+{
+    int rc = asyncore__catch(d, asyncore__fail(d, "send", -ENOMEM));
+    asyncore_close(d);
+    asyncore__fail(d, "send", -ENOMEM);
+    d->map->failed_told = true;
+    return rc < 0 ? rc : -ENOMEM;
+}
+
+/* Queue what is left of the bytes after the first `done`. */
+static ssize_t
+keep(struct asyncore_dispatcher *d, const char *data, size_t len, size_t done)
+{
+    struct asyncore__outq *q = &asyncore__output_of(d)->queue;
+    int err = asyncore__outq_append(q, data + done, len - done);
+    if (err < 0) {
+        return done > 0 ? torn(d) : asyncore__fail(d, "send", err);
+    }
+    if (d->connected) {
+        asyncore__set(d, ASYNCORE__BLOCKED);
+    }
+    asyncore__output_queued(d);
+    return (ssize_t)len;
+}
+
+ssize_t
+asyncore__output_send(struct asyncore_dispatcher *d, const void *data,
+                      size_t len)
+{
+    if (asyncore__has(d, ASYNCORE__TOLD) && d->error < 0) {
+        return 0;
+    }
+    if (!d->connected || asyncore__pending(d)) {
+        return keep(d, data, len, 0);
+    }
+    struct iovec iov = {(void *)(uintptr_t)data, len};
+    ssize_t n = send_bytes(d, &iov, 1);
+    if (n == (ssize_t)len) {
+        return n;
+    }
+    if (n < 0 && n != -EAGAIN) {
+        return asyncore__io_failed(d, "send", (int)n);
+    }
+    return keep(d, data, len, n > 0 ? (size_t)n : 0);
+}
