@@ -22,23 +22,27 @@ asyncore__calls_open(struct asyncore_map *map)
         map->wake_fd[0] = map->wake_fd[1] = -1;
         return err;
     }
-    int fd = map->wake_fd[0];
-    if (map->backend->fd_limit != 0 && fd >= map->backend->fd_limit) {
+    const int *fd = map->wake_fd;
+    if (map->backend->fd_limit != 0 && fd[0] >= map->backend->fd_limit) {
         err = -ERANGE;
     }
     if (err >= 0) {
-        err = asyncore__reserve(&map->slots, &map->nslots, (size_t)fd + 1,
+        err = asyncore__reserve(&map->slots, &map->nslots, (size_t)fd[0] + 1,
                                 sizeof *map->slots);
     }
     if (err >= 0) {
-        err = asyncore__arm(map, fd, ASYNCORE__READ);
+        err = asyncore__arm(map, fd[0], ASYNCORE__READ);
     }
     if (err < 0) {
         asyncore__calls_close(map);
         return err;
     }
-    if (asyncore__calls_pending(map)) { /* from before a fork */
-        map->world->wake_signal(map->world, map->wake_fd[1]);
+    /* After a fork: nobody has signalled this one yet, and posts may have come
+     * over from the parent. */
+    bool pending = asyncore__calls_pending(map);
+    atomic_store(&map->woken, pending);
+    if (pending) {
+        map->world->wake_signal(map->world, fd[1]);
     }
     return 0;
 }

@@ -21,7 +21,26 @@
     X(ENETUNREACH) X(ENETRESET) X(ECONNABORTED) X(ECONNRESET) X(ENOBUFS)     \
     X(EISCONN) X(ENOTCONN) X(ETIMEDOUT) X(ECONNREFUSED) X(EHOSTUNREACH)      \
     X(EALREADY) X(EINPROGRESS) X(ESTALE) X(EDQUOT) X(ECANCELED)              \
-    X(EOWNERDEAD) X(ENOTRECOVERABLE) X(ESRCH) X(ENOEXEC)
+    X(EOWNERDEAD) X(ENOTRECOVERABLE) X(ESRCH) X(ENOEXEC) X(ENODATA)          \
+    X(ENOTSUP) NOT_POSIX(X)
+
+/* What only some systems have. */
+#ifdef ESHUTDOWN
+#define HAS_ESHUTDOWN(X) X(ESHUTDOWN)
+#else
+#define HAS_ESHUTDOWN(X)
+#endif
+#ifdef EHOSTDOWN
+#define HAS_EHOSTDOWN(X) X(EHOSTDOWN)
+#else
+#define HAS_EHOSTDOWN(X)
+#endif
+#ifdef ENONET
+#define HAS_ENONET(X) X(ENONET)
+#else
+#define HAS_ENONET(X)
+#endif
+#define NOT_POSIX(X) HAS_ESHUTDOWN(X) HAS_EHOSTDOWN(X) HAS_ENONET(X)
 
 /* What POSIX does not have. */
 #define OWN_CODES(X)                                                         \
