@@ -108,7 +108,7 @@ kit_call_name(enum kit_call call)
 #define KIT_NAME(upper, lower) #lower,
         KIT_CALLS(KIT_NAME)
 #undef KIT_NAME
-        "any",
+            "any",
     };
     return names[call];
 }
@@ -147,13 +147,13 @@ before(enum kit_call call, int fd)
 }
 
 #define K asyncore__kernel
-#define FAIL_AS_PLANNED(call, fd)                                            \
-    do {                                                                     \
-        int planned_ = before(call, fd);                                     \
-        (void)w;                                                             \
-        if (planned_ < 0) {                                                  \
-            return planned_;                                                 \
-        }                                                                    \
+#define FAIL_AS_PLANNED(call, fd)        \
+    do {                                 \
+        int planned_ = before(call, fd); \
+        (void)w;                         \
+        if (planned_ < 0) {              \
+            return planned_;             \
+        }                                \
     } while (0)
 
 static size_t
@@ -385,8 +385,8 @@ w_select(struct asyncore__world *w, int nfds, void *r, void *wr, void *x,
          int64_t timeout)
 {
     FAIL_AS_PLANNED(KIT_SELECT, -1);
-    return after_wait(timeout, K.select(&K, nfds, r, wr, x,
-                                        before_wait(timeout)));
+    return after_wait(timeout,
+                      K.select(&K, nfds, r, wr, x, before_wait(timeout)));
 }
 
 static int
@@ -416,8 +416,8 @@ w_epoll_wait(struct asyncore__world *w, int epfd, void *events, int max,
              int64_t timeout)
 {
     FAIL_AS_PLANNED(KIT_EPOLL_WAIT, epfd);
-    return after_wait(timeout, K.epoll_wait(&K, epfd, events, max,
-                                            before_wait(timeout)));
+    return after_wait(
+        timeout, K.epoll_wait(&K, epfd, events, max, before_wait(timeout)));
 }
 
 /* ---- the world: the wake-up ---- */
@@ -749,11 +749,11 @@ on_destroy(struct asyncore_dispatcher *d)
     memset(&c->u, 0xdd, sizeof c->u); /* nobody may look at it any more */
 }
 
-#define ON_EVENT(kind)                                                       \
-    static int on_##kind##_event(struct asyncore_dispatcher *d)              \
-    {                                                                        \
-        kit_trace("%s.handle_" #kind "_event", chan_of(d)->name);            \
-        return asyncore_dispatcher_handle_##kind##_event(d);                 \
+#define ON_EVENT(kind)                                            \
+    static int on_##kind##_event(struct asyncore_dispatcher *d)   \
+    {                                                             \
+        kit_trace("%s.handle_" #kind "_event", chan_of(d)->name); \
+        return asyncore_dispatcher_handle_##kind##_event(d);      \
     }
 ON_EVENT(read)
 ON_EVENT(write)
@@ -832,15 +832,17 @@ int
 chan_try_sender(struct chan *c, int fd)
 {
     c->is_sender = true;
-    return opened(c, fd, asyncore_dispatcher_with_send_init(
-                             &c->u.sender, &c->ops, fd, kit.map));
+    return opened(c, fd,
+                  asyncore_dispatcher_with_send_init(&c->u.sender, &c->ops, fd,
+                                                     kit.map));
 }
 
 int
 chan_try_file(struct chan *c, int fd)
 {
-    return opened(c, fd, asyncore_file_dispatcher_init(&c->u.file, &c->ops,
-                                                       fd, kit.map));
+    return opened(
+        c, fd,
+        asyncore_file_dispatcher_init(&c->u.file, &c->ops, fd, kit.map));
 }
 
 struct chan *
@@ -1065,8 +1067,8 @@ static void
 no_delay(int fd)
 {
     int on = 1;
-    assert_int_equal(
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
+    assert_int_equal(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on),
+                     0);
 }
 
 static void
@@ -1077,7 +1079,8 @@ loopback(int family, struct asyncore_addr *ret)
     if (family == AF_INET6) {
         ret->u.in6.sin6_addr = in6addr_loopback;
         ret->len = sizeof ret->u.in6;
-    } else {
+    }
+    else {
         ret->u.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
         ret->len = sizeof ret->u.in;
     }
@@ -1146,7 +1149,8 @@ kit_pair(int family, int fd[2])
 {
     if (family == AF_UNIX) {
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
-    } else {
+    }
+    else {
         struct asyncore_addr addr;
         int listener = bound_socket(family, &addr);
         assert_int_equal(listen(listener, 1), 0);
@@ -1222,10 +1226,10 @@ void
 kit_shrink(int fd)
 {
     int size = 4096;
-    assert_int_equal(
-        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
-    assert_int_equal(
-        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size),
+                     0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size),
+                     0);
 }
 
 bool

@@ -38,37 +38,37 @@ const char *text_get(const struct text *text); /* "" for an empty one */
 
 /* ---- the world that counts and fails ---- */
 
-#define KIT_CALLS(X)                                                         \
-    X(SOCKET, socket)                                                        \
-    X(BIND, bind)                                                            \
-    X(LISTEN, listen)                                                        \
-    X(ACCEPT, accept)                                                        \
-    X(CONNECT, connect)                                                      \
-    X(SHUTDOWN, shutdown)                                                    \
-    X(GETSOCKOPT, getsockopt)                                                \
-    X(SETSOCKOPT, setsockopt)                                                \
-    X(GETSOCKNAME, getsockname)                                              \
-    X(GETPEERNAME, getpeername)                                              \
-    X(RECV, recv)                                                            \
-    X(RECVFROM, recvfrom)                                                    \
-    X(SEND, send)                                                            \
-    X(SENDTO, sendto)                                                        \
-    X(SENDV, sendv)                                                          \
-    X(READ, read)                                                            \
-    X(WRITEV, writev)                                                        \
-    X(DUP, dup)                                                              \
-    X(SET_NONBLOCKING, set_nonblocking)                                      \
-    X(CLOSE, close)                                                          \
-    X(OPEN_RESERVE, open_reserve)                                            \
-    X(RESOLVE, resolve)                                                      \
-    X(NOW, now)                                                              \
-    X(SELECT, select)                                                        \
-    X(POLL, poll)                                                            \
-    X(EPOLL_CREATE, epoll_create)                                            \
-    X(EPOLL_CTL, epoll_ctl)                                                  \
-    X(EPOLL_WAIT, epoll_wait)                                                \
-    X(WAKE_OPEN, wake_open)                                                  \
-    X(WAKE_SIGNAL, wake_signal)                                              \
+#define KIT_CALLS(X)                    \
+    X(SOCKET, socket)                   \
+    X(BIND, bind)                       \
+    X(LISTEN, listen)                   \
+    X(ACCEPT, accept)                   \
+    X(CONNECT, connect)                 \
+    X(SHUTDOWN, shutdown)               \
+    X(GETSOCKOPT, getsockopt)           \
+    X(SETSOCKOPT, setsockopt)           \
+    X(GETSOCKNAME, getsockname)         \
+    X(GETPEERNAME, getpeername)         \
+    X(RECV, recv)                       \
+    X(RECVFROM, recvfrom)               \
+    X(SEND, send)                       \
+    X(SENDTO, sendto)                   \
+    X(SENDV, sendv)                     \
+    X(READ, read)                       \
+    X(WRITEV, writev)                   \
+    X(DUP, dup)                         \
+    X(SET_NONBLOCKING, set_nonblocking) \
+    X(CLOSE, close)                     \
+    X(OPEN_RESERVE, open_reserve)       \
+    X(RESOLVE, resolve)                 \
+    X(NOW, now)                         \
+    X(SELECT, select)                   \
+    X(POLL, poll)                       \
+    X(EPOLL_CREATE, epoll_create)       \
+    X(EPOLL_CTL, epoll_ctl)             \
+    X(EPOLL_WAIT, epoll_wait)           \
+    X(WAKE_OPEN, wake_open)             \
+    X(WAKE_SIGNAL, wake_signal)         \
     X(WAKE_DRAIN, wake_drain)
 
 enum kit_call {
@@ -163,7 +163,7 @@ enum {
     REC_ASK = 8,    /* readable and writable: .want_read, .want_write */
     REC_TOUCH = 16, /* … with ASYNCORE_ASK_ON_TOUCH */
     REC_ACCEPT = 32,
-    REC_QUIET = 64, /* the predicates are not in the trace */
+    REC_QUIET = 64,  /* the predicates are not in the trace */
     REC_EVENTS = 128 /* the handle_*_event functions; they call super */
 };
 
@@ -191,8 +191,8 @@ struct chan {
     bool is_sender;               /* as are those it accepts */
     bool opened;
     unsigned flags;
-    unsigned born;               /* channels it accepted */
-    struct chan *last;           /* … the last of them */
+    unsigned born;     /* channels it accepted */
+    struct chan *last; /* … the last of them */
     unsigned destroyed;
     unsigned events[ON_NEVENTS]; /* how often */
     struct chan *next;           /* the kit's list */
@@ -243,8 +243,8 @@ extern struct kit kit;
 
 int kit_setup(void **state);
 int kit_teardown(void **state);
-#define KIT_TEST(fn) cmocka_unit_test_setup_teardown(fn, kit_setup, \
-                                                     kit_teardown)
+#define KIT_TEST(fn) \
+    cmocka_unit_test_setup_teardown(fn, kit_setup, kit_teardown)
 
 /* As KIT_TEST, with no map made. */
 int kit_setup_bare(void **state);
@@ -269,15 +269,15 @@ void kit_assert_logged(const char *part, bool want, const char *file,
 void kit_pass(void);
 
 /* Passes over kit.map until something is true; a bounded number. */
-#define RUN_UNTIL(condition)                                                 \
-    do {                                                                     \
-        for (int kit_left = 2000; !(condition); kit_left--) {                \
-            if (kit_left == 0) {                                             \
-                fail_msg("it never came: %s; trace:\n%s", #condition,        \
-                         text_get(&kit.trace));                              \
-            }                                                                \
-            assert_int_equal(asyncore_poll(0.01, kit.map), 0);               \
-        }                                                                    \
+#define RUN_UNTIL(condition)                                          \
+    do {                                                              \
+        for (int kit_left = 2000; !(condition); kit_left--) {         \
+            if (kit_left == 0) {                                      \
+                fail_msg("it never came: %s; trace:\n%s", #condition, \
+                         text_get(&kit.trace));                       \
+            }                                                         \
+            assert_int_equal(asyncore_poll(0.01, kit.map), 0);        \
+        }                                                             \
     } while (0)
 
 /* ---- descriptors ---- */

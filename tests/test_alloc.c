@@ -135,8 +135,8 @@ reserve_beyond_memory_is_enomem(void **state)
     unsigned long before = kit.alloc.count;
     assert_int_equal(
         asyncore__reserve(&array, &cap, SIZE_MAX / 2, sizeof *array), -ENOMEM);
-    assert_int_equal(
-        asyncore__reserve(&array, &cap, SIZE_MAX, sizeof *array), -ENOMEM);
+    assert_int_equal(asyncore__reserve(&array, &cap, SIZE_MAX, sizeof *array),
+                     -ENOMEM);
     assert_null(array);
     assert_int_equal(cap, 0);
     assert_int_equal(kit.alloc.count, before); /* not even tried */

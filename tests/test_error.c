@@ -110,8 +110,8 @@ traceback_lacking_parts_is_still_a_line(void **state)
     (void)state;
     assert_non_null(strstr(traceback(-EIO, NULL, NULL), "EIO:"));
     assert_non_null(strstr(traceback(-EIO, "recv", NULL), "[recv]"));
-    assert_non_null(strstr(traceback(-EIO, NULL, "handle_read"),
-                           "handle_read"));
+    assert_non_null(
+        strstr(traceback(-EIO, NULL, "handle_read"), "handle_read"));
     assert_non_null(strstr(traceback(-7777, "recv", "handle_read"), "7777"));
 }
 

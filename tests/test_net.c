@@ -9,10 +9,9 @@ lookup(int family, const char *host, int port)
 {
     struct asyncore_addr addr;
     memset(&addr, 0xee, sizeof addr);
-    assert_int_equal(
-        asyncore_getaddrinfo(kit.map, family, SOCK_STREAM, host, port, &addr,
-                             1),
-        1);
+    assert_int_equal(asyncore_getaddrinfo(kit.map, family, SOCK_STREAM, host,
+                                          port, &addr, 1),
+                     1);
     return addr;
 }
 
@@ -119,9 +118,9 @@ unix_path_that_does_not_fit_is_enametoolong(void **state)
     path[room] = 'p';
     path[room + 1] = '\0';
     assert_int_equal(asyncore__addr_unix(&addr, path), -ENAMETOOLONG);
-    assert_int_equal(asyncore_getaddrinfo(kit.map, AF_UNIX, SOCK_STREAM, path,
-                                          0, &addr, 1),
-                     -ENAMETOOLONG);
+    assert_int_equal(
+        asyncore_getaddrinfo(kit.map, AF_UNIX, SOCK_STREAM, path, 0, &addr, 1),
+        -ENAMETOOLONG);
 }
 
 static void
@@ -174,9 +173,9 @@ resolver_errors_have_codes_of_their_own(void **state)
                                    &addr, 1);
     assert_true(err == -ASYNCORE_EAI_FAMILY || err == -ASYNCORE_EAI_NONAME);
     kit_fail(KIT_RESOLVE, -1, 1, 1, -ASYNCORE_EAI_AGAIN);
-    assert_int_equal(asyncore_getaddrinfo(kit.map, AF_INET, SOCK_STREAM, "x",
-                                          1, &addr, 1),
-                     -ASYNCORE_EAI_AGAIN);
+    assert_int_equal(
+        asyncore_getaddrinfo(kit.map, AF_INET, SOCK_STREAM, "x", 1, &addr, 1),
+        -ASYNCORE_EAI_AGAIN);
 }
 
 static void
@@ -185,16 +184,16 @@ answers_are_no_more_than_there_is_room_for(void **state)
     (void)state;
     struct asyncore_addr addr[4];
     memset(addr, 0, sizeof addr);
-    int n = asyncore_getaddrinfo(kit.map, AF_UNSPEC, SOCK_STREAM, "", 1, addr,
-                                 4);
+    int n =
+        asyncore_getaddrinfo(kit.map, AF_UNSPEC, SOCK_STREAM, "", 1, addr, 4);
     assert_in_range(n, 1, 4);
     for (int i = 0; i < n; i++) {
         assert_true(addr[i].len > 0);
     }
     memset(addr, 0, sizeof addr);
-    assert_int_equal(asyncore_getaddrinfo(kit.map, AF_UNSPEC, SOCK_STREAM, "",
-                                          1, addr, 1),
-                     1);
+    assert_int_equal(
+        asyncore_getaddrinfo(kit.map, AF_UNSPEC, SOCK_STREAM, "", 1, addr, 1),
+        1);
     assert_int_equal(addr[1].len, 0);
 }
 
@@ -213,13 +212,11 @@ static void
 errnos_are_classified(void **state)
 {
     (void)state;
-    static const int gone[] = {ECONNRESET,   ENOTCONN, ESHUTDOWN,
-                               ECONNABORTED, EPIPE,    EBADF,
-                               EPROTOTYPE,   ETIMEDOUT};
-    static const int again[] = {EAGAIN,     ECONNABORTED, ENETDOWN,
-                                EPROTO,     ENOPROTOOPT,  EHOSTDOWN,
-                                ENONET,     EHOSTUNREACH, EOPNOTSUPP,
-                                ENETUNREACH};
+    static const int gone[] = {ECONNRESET, ENOTCONN, ESHUTDOWN,  ECONNABORTED,
+                               EPIPE,      EBADF,    EPROTOTYPE, ETIMEDOUT};
+    static const int again[] = {
+        EAGAIN,    ECONNABORTED, ENETDOWN,     EPROTO,     ENOPROTOOPT,
+        EHOSTDOWN, ENONET,       EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH};
     static const int out[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
     for (int code = 1; code < 200; code++) {
         assert_int_equal(asyncore__disconnected(-code),

@@ -173,12 +173,14 @@ random_operations_agree_with_a_flat_array(void **state)
                 kit_heal();
                 assert_true(err == 0 || (fails && err == -ENOMEM));
                 end += err == 0 ? len : 0;
-            } else if (what < 9) {
+            }
+            else if (what < 9) {
                 size_t n = dice((uint32_t)(end - start) / 2 + 2);
                 n = n < end - start ? n : end - start;
                 asyncore__outq_consume(&q, n);
                 start += n;
-            } else if (dice(30) == 0) {
+            }
+            else if (dice(30) == 0) {
                 asyncore__outq_clear(&q);
                 start = end;
             }

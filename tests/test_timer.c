@@ -82,8 +82,14 @@ cancel_of_what_has_run_or_never_was_is_enoent(void **state)
 {
     (void)state;
     struct asyncore__timers t = {0};
-    static const int64_t never[] = {0, -1, 1, 2, INT64_MIN, INT64_MAX,
-                                    (int64_t)UINT32_MAX, INT64_C(1) << 32};
+    static const int64_t never[] = {0,
+                                    -1,
+                                    1,
+                                    2,
+                                    INT64_MIN,
+                                    INT64_MAX,
+                                    (int64_t)UINT32_MAX,
+                                    INT64_C(1) << 32};
     for (size_t i = 0; i < COUNT(never); i++) {
         assert_int_equal(asyncore__timers_cancel(&t, never[i]), -ENOENT);
     }
@@ -104,7 +110,9 @@ id_is_never_used_again(void **state)
 {
     (void)state;
     struct asyncore__timers t = {0};
-    enum { N = 2000 };
+    enum {
+        N = 2000
+    };
     static int64_t ids[N];
     for (int i = 0; i < N; i++) {
         ids[i] = add(&t, 1, i);
@@ -225,9 +233,11 @@ random_operations_agree_with_a_naive_model(void **state)
             uint32_t what = dice(10);
             if (what < limit || m.n == 0) {
                 model_add(&m, &t);
-            } else if (what < limit + 2) {
+            }
+            else if (what < limit + 2) {
                 model_cancel(&m, &t);
-            } else {
+            }
+            else {
                 model_pop(&m, &t);
             }
             assert_int_equal(t.len, m.live);
@@ -248,7 +258,9 @@ static void
 thousands_live_run_in_order(void **state)
 {
     (void)state;
-    enum { N = 30000 };
+    enum {
+        N = 30000
+    };
     static int64_t when[N], ids[N];
     static bool cancelled[N];
     struct asyncore__timers t = {0};
