@@ -533,7 +533,8 @@ struct asyncore_dispatcher {
         } heap;
     } asyncore__addr;
     unsigned asyncore__linger_ms;
-    unsigned asyncore__reserved[3];
+    unsigned asyncore__life;
+    unsigned asyncore__reserved[2];
 };
 
 /* Initialise a channel in the caller's memory, and adopt a descriptor.
@@ -751,7 +752,7 @@ ASYNCORE_API int asyncore_touch(struct asyncore_dispatcher *d);
  *
  *   seconds   > 0, or 0 = no timeout
  *
- * Returns 0, -EBADF, -EINVAL, -ENOMEM. */
+ * Returns 0, -EBADF, -ENOENT: it is in no map, -EINVAL, -ENOMEM. */
 ASYNCORE_API int asyncore_set_timeout(struct asyncore_dispatcher *d,
                                       double seconds);
 

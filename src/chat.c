@@ -627,6 +627,7 @@ asynchat_feed(struct asynchat *chat, const void *data, size_t len)
         return rc < 0 ? rc : -EINVAL;
     }
     struct asyncore__life life = asyncore__life(&chat->base);
+    struct asyncore_map *map = asyncore__enter(&chat->base);
     bool inner = feeding(chat);
     struct asyncore_bytes outer = chat->asynchat__part;
     chat->asynchat__flags |= FEEDING;
@@ -655,9 +656,11 @@ asynchat_feed(struct asynchat *chat, const void *data, size_t len)
             asyncore_close(&chat->base);
         }
         chat->asynchat__part = outer;
-        return rc;
+    } else {
+        rc = end_feeding(chat, rc, more, more_len);
     }
-    return end_feeding(chat, rc, more, more_len);
+    asyncore__leave(map);
+    return rc;
 }
 
 struct asyncore_bytes

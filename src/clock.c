@@ -69,7 +69,13 @@ asyncore_call_at(struct asyncore_map *map, double when, asyncore_call_fn *fn,
         return -EINVAL;
     }
     int err = asyncore__map(&map);
-    return err < 0 ? err : add_timer(map, ns, fn, arg);
+    if (err < 0) {
+        return err;
+    }
+    /* Not before those that are due already: a tick that lags behind would
+     * keep them from ever running. */
+    int64_t time = now(map);
+    return add_timer(map, ns > time ? ns : time, fn, arg);
 }
 
 int
@@ -160,6 +166,9 @@ idle_fired(struct asyncore_map *map, void *arg)
         return 0;
     }
     map->failed = (struct asyncore_error){0, NULL, NULL};
+    if ((d->ops->flags & ASYNCORE_ASK_ON_TOUCH) != 0) {
+        asyncore__touch(d);
+    }
     if (asyncore__has(d, ASYNCORE__LINGERING)) {
         return asyncore__catch(d, asyncore__linger_over(d));
     }
@@ -191,6 +200,9 @@ asyncore_set_timeout(struct asyncore_dispatcher *d, double seconds)
     int err = asyncore__check_open(d);
     if (err < 0 || !asyncore__ns(seconds, &period)) {
         return err < 0 ? err : -EINVAL;
+    }
+    if (!asyncore__in_map(d)) {
+        return -ENOENT;
     }
     if (period <= 0) { /* none, or one that never comes */
         asyncore__idle_clear(d);
@@ -238,7 +250,7 @@ void
 asyncore__rest(struct asyncore_dispatcher *d)
 {
     struct asyncore_map *map = d->map;
-    if (asyncore__has(d, ASYNCORE__RESTING)) {
+    if (asyncore__has(d, ASYNCORE__RESTING) || !asyncore__in_map(d)) {
         return;
     }
     if (map->resting == 0) {

@@ -18,17 +18,15 @@
 struct asyncore__life
 asyncore__life(const struct asyncore_dispatcher *d)
 {
-    bool mapped = asyncore__in_map(d);
-    return (struct asyncore__life){
-        d->fd, mapped ? d->map->slots[d->fd].generation : 0};
+    return (struct asyncore__life){d->asyncore__life, asyncore__in_map(d)};
 }
 
 bool
 asyncore__alive(const struct asyncore_dispatcher *d,
                 struct asyncore__life life)
 {
-    return d->fd >= 0 && d->fd == life.fd && asyncore__in_map(d) &&
-           d->map->slots[d->fd].generation == life.generation;
+    return d->fd >= 0 && d->asyncore__life == life.number &&
+           asyncore__in_map(d) == life.mapped;
 }
 
 /* ---- failures ---- */
@@ -61,11 +59,23 @@ asyncore__ran(struct asyncore_dispatcher *d, const char *handler, int result)
     return result;
 }
 
+int
+asyncore__run(struct asyncore_dispatcher *d, const char *handler,
+              int (*fn)(struct asyncore_dispatcher *d))
+{
+    struct asyncore_map *map = asyncore__enter(d);
+    int result = fn(d);
+    asyncore__leave(map);
+    return asyncore__ran(d, handler, result);
+}
+
 static int
 handle_error(struct asyncore_dispatcher *d, const struct asyncore_error *err)
 {
     d->map->failed_told = true;
+    struct asyncore_map *map = asyncore__enter(d);
     int again = ASYNCORE__VIRTUAL(d, handle_error)(d, err);
+    asyncore__leave(map);
     if (again >= 0 || again == -EAGAIN) {
         return 0;
     }
@@ -123,7 +133,8 @@ asyncore__end(struct asyncore_dispatcher *d, int reason)
         asyncore__output_clear(d); /* nobody will take it */
     }
     if (asyncore__has(d, ASYNCORE__TOLD)) {
-        return 0;
+        /* It only waited for its output to go. */
+        return d->closing ? asyncore__catch(d, asyncore_close(d)) : 0;
     }
     asyncore__set(d, ASYNCORE__TOLD);
     asyncore__unset(d, ASYNCORE__LOST);
@@ -140,12 +151,12 @@ asyncore__end_of_stream(struct asyncore_dispatcher *d)
     }
     asyncore__set(d, ASYNCORE__EOF);
     asyncore__touch(d);
-    if (d->ops->handle_eof == NULL) {
-        return asyncore__end(d, 0);
+    if (d->ops->handle_eof == NULL || d->error < 0) {
+        return asyncore__end(d, d->error);
     }
     struct asyncore__life life = asyncore__life(d);
-    int rc = asyncore__catch(
-        d, asyncore__ran(d, "handle_eof", d->ops->handle_eof(d)));
+    int rc =
+        asyncore__catch(d, asyncore__run(d, "handle_eof", d->ops->handle_eof));
     if (rc >= 0 && asyncore__alive(d, life) &&
         asyncore__has(d, ASYNCORE__SHUT_DONE)) {
         rc = asyncore__end(d, 0);
@@ -246,14 +257,19 @@ asyncore_readwrite(struct asyncore_dispatcher *d, int flags)
 
 /* ---- hang-ups ---- */
 
-/* What the kernel says of one descriptor, for backends that cannot tell. */
+/* For backends that cannot tell: is it hung up?  Then *mask is as of one that
+ * can. */
 static bool
-is_hung_up(struct asyncore_dispatcher *d)
+is_hung_up(struct asyncore_dispatcher *d, unsigned *mask)
 {
     struct asyncore__world *w = d->map->world;
-    struct pollfd one = {.fd = d->fd, .events = 0};
-    return w->poll(w, &one, 1, 0) > 0 &&
-           (one.revents & (POLLHUP | POLLERR)) != 0;
+    struct pollfd one = {.fd = d->fd, .events = POLLIN};
+    if (w->poll(w, &one, 1, 0) <= 0 ||
+        (one.revents & (POLLHUP | POLLERR)) == 0) {
+        return false;
+    }
+    *mask = (one.revents & POLLIN) != 0 ? (unsigned)ASYNCORE__READ : 0;
+    return true;
 }
 
 /* The channel had a read or write event, and did no input or output: a hang-
@@ -266,7 +282,7 @@ unserved(struct asyncore_dispatcher *d, unsigned mask)
     const struct asyncore__backend *backend = d->map->backend;
     if (!stream || d->accepting || asyncore__has(d, ASYNCORE__TOLD) ||
         ((mask & ASYNCORE__HUP) == 0 &&
-         (backend->tells_hup || !is_hung_up(d)))) {
+         (backend->tells_hup || !is_hung_up(d, &mask)))) {
         return 0;
     }
     if ((d->map->slots[d->fd].armed & ASYNCORE__READ) != 0) {

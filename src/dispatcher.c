@@ -120,9 +120,10 @@ asyncore__open(struct asyncore_dispatcher *d, int fd,
     asyncore__set(d, stream ? ASYNCORE__STREAM : 0);
     d->asyncore__transport = transport;
     d->error = 0;
+    d->asyncore__life++;
     d->map->open++;
-    if (d->map->accepted.fd == fd) {
-        d->map->accepted.fd = -1; /* it has an owner now */
+    if (asyncore__accepted()->fd == fd) {
+        asyncore__accepted()->fd = -1; /* it has an owner now */
     }
     asyncore__touch(d);
     return 0;
@@ -181,10 +182,12 @@ leave(struct asyncore_dispatcher *d)
     d->connected = d->accepting = d->connecting = d->closing = 0;
     d->map->open--;
     asyncore__bury(d);
-    asyncore__output_clear(d);
+    struct asyncore_map *map = asyncore__enter(d);
+    asyncore__output_clear(d); /* producers are released */
     if (asyncore__class_of(d)->closed != NULL) {
         asyncore__class_of(d)->closed(d);
     }
+    asyncore__leave(map);
     return fd;
 }
 
@@ -400,8 +403,8 @@ asyncore_dispatcher_handle_accepted(struct asyncore_dispatcher *d, int fd,
 {
     (void)addr;
     struct asyncore__world *w = d->map->world;
-    if (d->map->accepted.fd == fd) {
-        d->map->accepted.fd = -1;
+    if (asyncore__accepted()->fd == fd) {
+        asyncore__accepted()->fd = -1;
     }
     w->close(w, fd);
     return warn(d, "unhandled accepted event");
@@ -438,24 +441,31 @@ asyncore_dispatcher_handle_error(struct asyncore_dispatcher *d,
 
 /* ---- accepting ---- */
 
+/* Of the thread, not of the map: descriptors are the process's, and the
+ * connection may be given to a channel of any map. */
+struct asyncore__accepted *
+asyncore__accepted(void)
+{
+    static _Thread_local struct asyncore__accepted accepted = {-1, NULL};
+    return &accepted;
+}
+
 /* Hand a connection to handle_accepted; it comes back if that fails. */
 static int
 hand_over(struct asyncore_dispatcher *d, int fd,
           const struct asyncore_addr *addr)
 {
-    struct asyncore_map *map = d->map;
-    int outer_fd = map->accepted.fd;
-    const struct asyncore_addr *outer_addr = map->accepted.addr;
-    map->accepted.fd = fd;
-    map->accepted.addr = addr;
-    int rc = asyncore__ran(
-        d, "handle_accepted",
-        ASYNCORE__VIRTUAL(d, handle_accepted)(d, fd, addr));
-    if (rc < 0 && rc != ASYNCORE_EXIT_NOW && map->accepted.fd == fd) {
+    struct asyncore__accepted *accepted = asyncore__accepted();
+    struct asyncore__accepted outer = *accepted;
+    *accepted = (struct asyncore__accepted){fd, addr};
+    struct asyncore_map *map = asyncore__enter(d);
+    int rc = ASYNCORE__VIRTUAL(d, handle_accepted)(d, fd, addr);
+    asyncore__leave(map);
+    rc = asyncore__ran(d, "handle_accepted", rc);
+    if (rc < 0 && rc != ASYNCORE_EXIT_NOW && accepted->fd == fd) {
         map->world->close(map->world, fd);
     }
-    map->accepted.fd = outer_fd;
-    map->accepted.addr = outer_addr;
+    *accepted = outer;
     return asyncore__catch(d, rc);
 }
 

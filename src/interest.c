@@ -20,16 +20,22 @@ append(struct asyncore_map *map, struct asyncore_dispatcher *d)
     d->asyncore__next = NULL;
     *map->touched_end = d;
     map->touched_end = &d->asyncore__next;
+    map->ntouched++;
 }
 
-/* Take the whole list. */
+/* Take the first.  Who walks the list takes one at a time, for handlers may
+ * do anything to it. */
 static struct asyncore_dispatcher *
 take(struct asyncore_map *map)
 {
-    struct asyncore_dispatcher *list = map->touched;
-    map->touched = NULL;
-    map->touched_end = &map->touched;
-    return list;
+    struct asyncore_dispatcher *d = map->touched;
+    map->touched = d->asyncore__next;
+    if (map->touched == NULL) {
+        map->touched_end = &map->touched;
+    }
+    map->ntouched--;
+    asyncore__unset(d, ASYNCORE__TOUCHED);
+    return d;
 }
 
 void
@@ -46,15 +52,12 @@ asyncore__untouch(struct asyncore_dispatcher *d)
     if (!asyncore__has(d, ASYNCORE__TOUCHED)) {
         return;
     }
-    struct asyncore_dispatcher *next = take(d->map);
-    while (next != NULL) {
-        struct asyncore_dispatcher *other = next;
-        next = other->asyncore__next;
+    for (size_t n = d->map->ntouched; n > 0; n--) {
+        struct asyncore_dispatcher *other = take(d->map);
         if (other != d) {
             append(d->map, other);
         }
     }
-    asyncore__unset(d, ASYNCORE__TOUCHED);
 }
 
 int
@@ -215,17 +218,11 @@ asyncore__interest_apply(struct asyncore_map *map)
     bool again = true; /* until no handler has run, who may have touched */
     while (again) {
         again = false;
-        struct asyncore_dispatcher *next = take(map);
-        while (next != NULL) {
-            struct asyncore_dispatcher *d = next;
-            next = d->asyncore__next;
-            asyncore__unset(d, ASYNCORE__TOUCHED);
+        for (size_t n = map->ntouched; n > 0 && map->ntouched > 0; n--) {
+            struct asyncore_dispatcher *d = take(map);
             if (asyncore__has(d, ASYNCORE__CLOSED)) {
                 append(map, d);
-                continue;
-            }
-            int ran = update(d);
-            if (ran != 0) {
+            } else if (update(d) != 0) {
                 again = true;
             }
         }
@@ -259,18 +256,15 @@ destroy(struct asyncore_dispatcher *d)
 void
 asyncore__sweep(struct asyncore_map *map)
 {
+    map->depth++; /* a pass inside of a `destroy` leaves the rest to us */
     while (map->closed > 0) {
-        struct asyncore_dispatcher *next = take(map);
-        while (next != NULL) {
-            struct asyncore_dispatcher *d = next;
-            next = d->asyncore__next;
-            asyncore__unset(d, ASYNCORE__TOUCHED);
-            if (asyncore__has(d, ASYNCORE__CLOSED)) {
-                map->closed--;
-                destroy(d);
-            } else {
-                append(map, d);
-            }
+        struct asyncore_dispatcher *d = take(map);
+        if (asyncore__has(d, ASYNCORE__CLOSED)) {
+            map->closed--;
+            destroy(d);
+        } else {
+            append(map, d);
         }
     }
+    map->depth--;
 }

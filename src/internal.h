@@ -259,6 +259,7 @@ struct asyncore_map {
     struct asyncore__order all;   /* every channel */
     struct asyncore__order asked; /* those whose predicates are asked */
     struct asyncore_dispatcher *touched, **touched_end; /* interest.c */
+    size_t ntouched;
     size_t closed; /* of those: closed, to be destroyed */
     size_t open;   /* channels with a descriptor, in `all` or set aside */
     int *always;                         /* slots with .always */
@@ -266,17 +267,13 @@ struct asyncore_map {
     struct asyncore__ready *ready; /* a stack: nested passes go on top */
     size_t nready, ready_cap;
     struct asyncore__timers timers;
-    unsigned depth; /* passes running */
+    unsigned depth; /* passes and handlers running: nobody is destroyed */
     unsigned loops; /* asyncore_loop()s running */
     bool stopping;
     bool exiting; /* a handler returned ASYNCORE_EXIT_NOW */
     unsigned forks; /* value of asyncore__forks when it was made */
     struct asyncore_error failed; /* the last failure; see deliver.c */
     bool failed_told;             /* … and handle_error knows */
-    struct {
-        int fd; /* being handed to handle_accepted, or -1 */
-        const struct asyncore_addr *addr;
-    } accepted;
     char *buffer;       /* to receive into, if nobody has taken it */
     size_t buffer_size;
     int reserve_fd; /* given up when there are no descriptors */
@@ -385,10 +382,11 @@ void asyncore__sweep(struct asyncore_map *map);
 
 /* ---- deliver.c: events to handlers, errors to handle_error ------------- */
 
-/* A life of a channel: from one socket to the closing of it. */
+/* A life of a channel: from one socket to the closing of it, in the map or
+ * out of it. */
 struct asyncore__life {
-    int fd;
-    uint32_t generation;
+    unsigned number;
+    bool mapped;
 };
 struct asyncore__life asyncore__life(const struct asyncore_dispatcher *d);
 bool asyncore__alive(const struct asyncore_dispatcher *d,
@@ -400,8 +398,29 @@ bool asyncore__alive(const struct asyncore_dispatcher *d,
                     : asyncore__class_of(d)->ops->slot)
 /* Call a handler; returns 0 or the error it returned, noted as its own. */
 #define ASYNCORE__RUN(d, slot) \
-    asyncore__ran(d, #slot, ASYNCORE__VIRTUAL(d, slot)(d))
+    asyncore__run(d, #slot, ASYNCORE__VIRTUAL(d, slot))
 
+int asyncore__run(struct asyncore_dispatcher *d, const char *handler,
+                  int (*fn)(struct asyncore_dispatcher *d));
+
+/* Around the call of a handler of any other kind: whatever it does, nobody is
+ * destroyed before we are done with him.  The channel may be in another map
+ * when it returns, hence the result of the first is the argument of the
+ * second. */
+static inline struct asyncore_map *
+asyncore__enter(const struct asyncore_dispatcher *d)
+{
+    d->map->depth++;
+    return d->map;
+}
+
+static inline void
+asyncore__leave(struct asyncore_map *map)
+{
+    map->depth--;
+}
+
+/* Note what a handler returned; returns 0 or its error. */
 int asyncore__ran(struct asyncore_dispatcher *d, const char *handler,
                   int result);
 /* Note that `op` failed, for whoever reports it; returns code. */
@@ -529,6 +548,13 @@ int asyncore__open(struct asyncore_dispatcher *d, int fd,
  * becomes 0, other errors are noted and come back. */
 int asyncore__io_failed(struct asyncore_dispatcher *d, const char *op,
                         int code);
+/* A connection that is being handed to handle_accepted, and that nobody has
+ * made a channel of yet; fd is -1 if there is none. */
+struct asyncore__accepted {
+    int fd;
+    const struct asyncore_addr *addr;
+};
+struct asyncore__accepted *asyncore__accepted(void);
 /* Remember an address as the channel's `addr`; NULL = none. */
 void asyncore__set_addr(struct asyncore_dispatcher *d,
                         const struct asyncore_addr *addr);

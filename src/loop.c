@@ -22,7 +22,8 @@ sooner(int64_t a, int64_t b)
 static int64_t
 time_to_wait(struct asyncore_map *map, int64_t timeout)
 {
-    if (map->nalways > 0 || asyncore__calls_pending(map)) {
+    bool touched = map->ntouched > map->closed; /* by a predicate */
+    if (map->nalways > 0 || touched || asyncore__calls_pending(map)) {
         return 0;
     }
     int64_t next = asyncore__timers_next(&map->timers);
@@ -169,12 +170,15 @@ static int
 run(struct asyncore_map *map, int64_t timeout, long count)
 {
     int rc = 0;
+    /* A stop that was asked for before is a loop's further out. */
+    bool outer_stop = map->stopping;
+    map->stopping = false;
     map->loops++;
     while (rc >= 0 && count != 0 && !map->stopping && has_work(map)) {
         rc = pass(map, timeout);
         count -= count > 0;
     }
-    map->stopping = false;
+    map->stopping = outer_stop;
     map->loops--;
     return rc;
 }

@@ -136,7 +136,7 @@ asyncore__map_create(const char *name, struct asyncore__world *world,
     map->all.index_offset = offsetof(struct asyncore_dispatcher, asyncore__pos);
     map->asked.index_offset =
         offsetof(struct asyncore_dispatcher, asyncore__asked);
-    map->accepted.fd = map->reserve_fd = -1;
+    map->reserve_fd = -1;
     map->wake_fd[0] = map->wake_fd[1] = -1;
     err = backend->init(map);
     if (err >= 0) {
@@ -159,6 +159,7 @@ asyncore_map_create(const char *backend, struct asyncore_map **ret)
 }
 
 static _Thread_local struct asyncore_map *default_map;
+static pthread_key_t at_thread_end;
 
 int
 asyncore_map_free(struct asyncore_map *map)
@@ -166,7 +167,7 @@ asyncore_map_free(struct asyncore_map *map)
     if (map == NULL) {
         return 0;
     }
-    if (map->depth > 0) {
+    if (map->depth > 0 || map->loops > 0) {
         return -EBUSY;
     }
     asyncore__sweep(map);
@@ -175,14 +176,13 @@ asyncore_map_free(struct asyncore_map *map)
     }
     if (map == default_map) {
         default_map = NULL;
+        pthread_setspecific(at_thread_end, NULL);
     }
     release(map);
     return 0;
 }
 
 /* ---- the default map ---- */
-
-static pthread_key_t at_thread_end;
 
 static void
 free_default(void *map)

@@ -152,12 +152,15 @@ asyncore_getaddrinfo(struct asyncore_map *map, int family, int type,
                      const char *host, int port, struct asyncore_addr *ret,
                      size_t max)
 {
-    if (ret == NULL || max == 0 || port < 0 || port > 65535) {
+    if (ret == NULL || max == 0) {
         return -EINVAL;
     }
     if (family == AF_UNIX) {
         int bad = asyncore__addr_unix(ret, host != NULL ? host : "");
         return bad < 0 ? bad : 1;
+    }
+    if (port < 0 || port > 65535) {
+        return -EINVAL;
     }
     if (family != AF_INET && family != AF_INET6 && family != AF_UNSPEC) {
         return -EAFNOSUPPORT;

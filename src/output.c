@@ -170,7 +170,9 @@ pull(struct asyncore_dispatcher *d, struct asyncore__outq *q)
     struct asyncore__piece *piece = q->head;
     struct iovec given = {NULL, 0};
     struct asyncore__life life = asyncore__life(d);
+    struct asyncore_map *map = asyncore__enter(d);
     ssize_t n = piece->source->pull(d, piece->arg, PULL_MOST, &given);
+    asyncore__leave(map);
     if (!asyncore__alive(d, life) || q->head != piece) {
         return 0; /* the source has closed or discarded it */
     }
@@ -229,11 +231,11 @@ asyncore__output_flush(struct asyncore_dispatcher *d)
     rc = 0;
     if (asyncore__alive(d, life) && regulate(d, out) &&
         d->ops->handle_drain != NULL) {
-        rc = asyncore__ran(d, "handle_drain", d->ops->handle_drain(d));
+        rc = asyncore__run(d, "handle_drain", d->ops->handle_drain);
     }
-    if (rc >= 0 && asyncore__alive(d, life) &&
-        asyncore__outq_empty(&out->queue)) {
-        rc = asyncore__flushed(d);
+    if (asyncore__alive(d, life) && asyncore__outq_empty(&out->queue)) {
+        int rc2 = asyncore__flushed(d);
+        rc = rc < 0 ? rc : rc2;
     }
     return rc;
 }

@@ -149,6 +149,7 @@ asyncore_create_socket(struct asyncore_dispatcher *d, int family, int type)
 /* What a foreign socket is: stream or not, connected to whom, listening. */
 struct kind {
     bool stream, connected, listening;
+    int error; /* the connection has ended already, by this */
     struct asyncore_addr peer;
 };
 
@@ -165,8 +166,15 @@ find_kind(struct asyncore__world *w, int fd, struct kind *kind)
     kind->connected = err >= 0;
     if (err == -ENOTCONN || err == -EINVAL) {
         kind->peer.len = 0;
+        int code = 0;
         w->getsockopt(w, fd, SOL_SOCKET, SO_ACCEPTCONN, &listening);
+        w->getsockopt(w, fd, SOL_SOCKET, SO_ERROR, &code);
         kind->listening = listening != 0;
+        if (kind->stream && code != 0) {
+            /* It had a peer, who has reset it: the first read will tell. */
+            kind->connected = true;
+            kind->error = -code;
+        }
         err = 0;
     }
     return err;
@@ -185,10 +193,11 @@ asyncore_set_socket(struct asyncore_dispatcher *d, int fd)
         return -EBUSY;
     }
     struct kind kind = {0};
-    if (fd == d->map->accepted.fd) {
+    const struct asyncore__accepted *accepted = asyncore__accepted();
+    if (fd == accepted->fd) {
         /* Just accepted here: all is known, and no system call needed. */
         kind.stream = kind.connected = true;
-        kind.peer = *d->map->accepted.addr;
+        kind.peer = *accepted->addr;
     } else {
         int err = world(d)->set_nonblocking(world(d), fd);
         if (err >= 0) {
@@ -203,6 +212,7 @@ asyncore_set_socket(struct asyncore_dispatcher *d, int fd)
         return asyncore__fail(d, "set_socket", err);
     }
     d->connected = kind.connected;
+    d->error = kind.error;
     d->accepting = kind.listening;
     asyncore__set_addr(d, &kind.peer);
     return 0;
@@ -345,20 +355,28 @@ connect_failed(struct asyncore_dispatcher *d, int code)
     return asyncore__fail(d, "connect", code == -EAGAIN ? -EBUSY : code);
 }
 
-int
-asyncore_connect_addr(struct asyncore_dispatcher *d, const struct sockaddr *sa,
-                      socklen_t len)
+/* May it connect?  Returns 0, or why not. */
+static int
+check_connect(const struct asyncore_dispatcher *d)
 {
-    struct asyncore_addr addr;
     int err = asyncore__check_open(d);
-    if (err >= 0) {
-        err = copy_addr(&addr, sa, len);
-    }
     if (err >= 0 && d->connecting) {
         err = -EALREADY;
     }
     if (err >= 0 && d->connected && asyncore__has(d, ASYNCORE__STREAM)) {
         err = -EISCONN;
+    }
+    return err >= 0 && d->accepting ? -EINVAL : err;
+}
+
+int
+asyncore_connect_addr(struct asyncore_dispatcher *d, const struct sockaddr *sa,
+                      socklen_t len)
+{
+    struct asyncore_addr addr;
+    int err = check_connect(d);
+    if (err >= 0) {
+        err = copy_addr(&addr, sa, len);
     }
     if (err >= 0 && !asyncore__in_map(d)) {
         err = asyncore_add_channel(d, NULL);
@@ -391,10 +409,10 @@ int
 asyncore_connect(struct asyncore_dispatcher *d, const char *host, int port)
 {
     struct asyncore_addr addr;
-    int err = asyncore__check_open(d);
+    int err = check_connect(d);
     if (err >= 0) {
         err = resolve(d, host, port, &addr);
-        if (err < 0) {
+        if (err < 0 && err != -EINVAL) {
             asyncore_del_channel(d);
         }
     }
