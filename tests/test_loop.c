@@ -844,36 +844,6 @@ embedded_map_in_a_channel_of_another_is_served(void **state)
     assert_int_equal(asyncore_map_free(inner_map), 0);
 }
 
-/* ---- passes in destroy ---- */
-
-static struct asyncore_map *swept;
-
-static void
-pass_in_destroy(struct asyncore_dispatcher *d)
-{
-    (void)d;
-    kit_trace("destroy %d", asyncore_poll(0, swept));
-}
-
-static void
-pass_in_destroy_leaves_the_others_to_the_sweep(void **state)
-{
-    (void)state;
-    static const struct asyncore_ops ops = {.destroy = pass_in_destroy};
-    struct asyncore_dispatcher d[3];
-    int fd[2];
-    swept = kit.map;
-    for (size_t i = 0; i < COUNT(d); i++) {
-        kit_pair(AF_UNIX, fd);
-        close(fd[1]);
-        assert_int_equal(asyncore_dispatcher_init(&d[i], &ops, fd[0], kit.map),
-                         0);
-    }
-    assert_int_equal(asyncore_close_all(kit.map, false), 0);
-    swept = NULL;
-    assert_trace("destroy 0\ndestroy 0\ndestroy 0\n");
-}
-
 int
 main(void)
 {
@@ -917,7 +887,6 @@ main(void)
         KIT_TEST(fileno_of_a_map_that_cannot_move_is_an_error),
         KIT_TEST(embedded_map_in_a_poll_loop_serves_to_the_end),
         KIT_TEST(embedded_map_in_a_channel_of_another_is_served),
-        KIT_TEST(pass_in_destroy_leaves_the_others_to_the_sweep),
     };
     return cmocka_run_group_tests_name("loop", tests, NULL, NULL);
 }
