@@ -218,7 +218,7 @@ try_listen(struct asyncore_dispatcher *d, const struct asyncore_addr *addr)
         err = asyncore_bind_addr(d, &addr->u.sa, addr->len);
     }
     if (err == 0) {
-        err = asyncore_listen(d, 128);
+        err = asyncore_listen(d, SOMAXCONN);
     }
     return err;
 }
@@ -331,7 +331,8 @@ interrupted(void)
 int
 serve(struct asyncore_map *map)
 {
-    int err = asyncore_loop(ASYNCORE_FOREVER, true, map, ASYNCORE_UNTIL_EMPTY);
+    int err =
+        asyncore_loop(ASYNCORE_FOREVER, false, map, ASYNCORE_UNTIL_EMPTY);
 
     if (err < 0) {
         complain("%s", asyncore_strerror(err));
