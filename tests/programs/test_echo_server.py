@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """echo_server: everything comes back, to everybody, in order."""
 
+import contextlib
 import os
 import random
+import resource
 import selectors
 import signal
 import socket
@@ -24,6 +26,12 @@ def send(sock, data):
     """All of it, and then the end."""
     sock.sendall(data)
     sock.shutdown(socket.SHUT_WR)
+
+
+def limit_descriptors(count):
+    """For this process, and those it starts."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
 
 
 class Client:
@@ -166,6 +174,58 @@ class EchoServer(harness.TestCase):
             target = os.readlink(f"/proc/{server.pid}/fd/0")
             self.assertEqual(target, "/dev/null")
             self.assertEqual(exchange(server.address, b"x"), b"x")
+
+    def test_out_of_descriptors(self):
+        """Who comes too late is turned away, and the server goes on; it does
+        not burn the processor over those that still wait."""
+        with harness.serve(
+            "echo_server", "127.0.0.1", 0,
+            preexec_fn=lambda: limit_descriptors(20),
+        ) as server, contextlib.ExitStack() as stack:
+            socks = [
+                stack.enter_context(harness.connect(server.address))
+                for _ in range(40)
+            ]
+            server.stderr.search("error: .*EMFILE")
+            used = server.cpu_seconds()
+            with self.assertRaises(TimeoutError):
+                socks[0].settimeout(0.5)
+                socks[0].recv(1)
+            self.assertLess(server.cpu_seconds() - used, 0.25)
+            stack.close()
+            for _ in range(40):
+                self.assertEqual(exchange(server.address, b"x"), b"x")
+            self.assertEqual(server.stop(), 0)
+
+    def test_more_than_select_serves(self):
+        """1100 connections: select turns those away that are beyond it, and
+        says so; the others are served on each backend."""
+        try:
+            limit_descriptors(2500)
+        except (OSError, ValueError):
+            self.skipTest("no more descriptors here")
+        with harness.serve(
+            "echo_server", "127.0.0.1", 0
+        ) as server, contextlib.ExitStack() as stack:
+            socks = [
+                stack.enter_context(harness.connect(server.address))
+                for _ in range(1100)
+            ]
+            server.stderr.search(f":{socks[-1].getsockname()[1]}\\b")
+            served = [self.is_served(sock) for sock in socks]
+            selecting = os.environ.get("ASYNCORE_BACKEND") == "select"
+            self.assertTrue(all(served[:1000]))
+            self.assertEqual(all(served), not selecting)
+            self.assertEqual(server.stop(), 0)
+
+    @staticmethod
+    def is_served(sock):
+        """Does it echo?"""
+        try:
+            sock.sendall(b"x")
+            return sock.recv(1) == b"x"
+        except ConnectionError:
+            return False
 
     def echo_of(self, *command):
         """What a program of others gets back for 1 MiB."""
