@@ -570,8 +570,8 @@ ASYNCORE_API int asyncore_dispatcher_new(const struct asyncore_ops *ops,
  *   family   AF_INET, AF_INET6 or AF_UNIX
  *   type     SOCK_STREAM or SOCK_DGRAM
  *
- * Returns 0, or -EBUSY: it has one (asyncore_close() first), or what
- * socket(2) or asyncore_set_socket() say.  Python: dispatcher.create_socket,
+ * Returns 0, -EINVAL for another family or type, or -EBUSY: it has one
+ * (asyncore_close() first), or what socket(2) or asyncore_set_socket() say.  Python: dispatcher.create_socket,
  * which leaks the old one. */
 ASYNCORE_API int asyncore_create_socket(struct asyncore_dispatcher *d,
                                         int family, int type);
@@ -734,7 +734,8 @@ ASYNCORE_API int asyncore_set_linger(struct asyncore_dispatcher *d,
  * sees the end of the stream.  When the peer has ended its side too,
  * handle_close is told.
  *
- * Returns 0, -EBADF, -ENOTCONN, or what shutdown(2) says. */
+ * Returns 0, -EBADF, -ENOTCONN, -ENOTSOCK: a file, which is closed instead; or
+ * what shutdown(2) says. */
 ASYNCORE_API int asyncore_shutdown(struct asyncore_dispatcher *d);
 
 /* Give the descriptor away: the channel is closed as by asyncore_close(), but
@@ -916,9 +917,10 @@ asyncore_output_size(const struct asyncore_dispatcher *d);
 
 /* Set the limits; NULL = those it started with.
  *
- *   limits   low <= high; must outlive the channel (make it static const)
+ *   limits   low <= high <= max; must outlive the channel (make it static
+ *            const)
  *
- * Returns 0, -EINVAL: not such a channel, or low > high. */
+ * Returns 0, -EINVAL: not such a channel, or not in that order. */
 ASYNCORE_API int asyncore_set_limits(struct asyncore_dispatcher *d,
                                      const struct asyncore_limits *limits);
 

@@ -174,6 +174,8 @@ asyncore__calls_drop(struct asyncore_map *map)
         map->calls = call->next;
         if (call->state == OURS) {
             asyncore__free(call);
+        } else {
+            __atomic_store_n(&call->state, IDLE, __ATOMIC_RELEASE);
         }
     }
 }

@@ -480,7 +480,7 @@ cut_at_count(struct asynchat *chat)
     chat->asynchat__left = left - n;
     bool last = n == left;
     int rc = collect(chat, advance(chat, n), n);
-    if (!last || !asyncore__alive(&chat->base, life)) {
+    if (!last || !asyncore__same(&chat->base, life)) {
         return rc;
     }
     /* Unless the collector has set another, it is not armed again. */
@@ -521,14 +521,14 @@ cut_at_delimiter(struct asynchat *chat)
     chat->asynchat__held = m.held;
     if (m.released > 0) {
         rc = collect_released(chat, m.released);
-        if (!asyncore__alive(&chat->base, life)) {
+        if (!asyncore__same(&chat->base, life)) {
             return rc;
         }
     }
     if (m.len > 0) {
         int rc2 = collect(chat, data, m.len);
         rc = rc < 0 ? rc : rc2;
-        if (!asyncore__alive(&chat->base, life)) {
+        if (!asyncore__same(&chat->base, life)) {
             return rc;
         }
     }
@@ -634,7 +634,7 @@ asynchat_feed(struct asynchat *chat, const void *data, size_t len)
     rc = cut(chat); /* what is left from before goes first */
     const char *more = data;
     size_t more_len = len;
-    if (rc >= 0 && asyncore__alive(&chat->base, life)) {
+    if (rc >= 0 && asyncore__same(&chat->base, life)) {
         chat->asynchat__in.data = data;
         chat->asynchat__in.len = len;
         chat->asynchat__part = chat->asynchat__in;
@@ -643,7 +643,7 @@ asynchat_feed(struct asynchat *chat, const void *data, size_t len)
     }
     if (inner) {
         /* The outer one goes on with what we leave, in its own time. */
-        if (asyncore__alive(&chat->base, life) &&
+        if (asyncore__same(&chat->base, life) &&
             chat->asynchat__in.len + more_len > 0) {
             int err = stash(chat, more, more_len);
             if (err < 0) {
@@ -799,7 +799,8 @@ asynchat_handle_close(struct asyncore_dispatcher *d)
 bool
 asynchat_writable(struct asyncore_dispatcher *d)
 {
-    return d->connecting || asyncore__has(d, ASYNCORE__BLOCKED);
+    return asyncore__valid(d) &&
+           (d->connecting || asyncore__has(d, ASYNCORE__BLOCKED));
 }
 
 static ssize_t

@@ -18,15 +18,22 @@
 struct asyncore__life
 asyncore__life(const struct asyncore_dispatcher *d)
 {
-    return (struct asyncore__life){d->asyncore__life, asyncore__in_map(d)};
+    return (struct asyncore__life){d->asyncore__life,
+                                   asyncore__in_map(d) ? d->map : NULL};
+}
+
+bool
+asyncore__same(const struct asyncore_dispatcher *d, struct asyncore__life life)
+{
+    return d->fd >= 0 && d->asyncore__life == life.number;
 }
 
 bool
 asyncore__alive(const struct asyncore_dispatcher *d,
                 struct asyncore__life life)
 {
-    return d->fd >= 0 && d->asyncore__life == life.number &&
-           asyncore__in_map(d) == life.mapped;
+    return asyncore__same(d, life) &&
+           (asyncore__in_map(d) ? d->map : NULL) == life.map;
 }
 
 /* ---- failures ---- */
@@ -114,11 +121,28 @@ asyncore__catch(struct asyncore_dispatcher *d, int result)
     }
     struct asyncore__life life = asyncore__life(d);
     int rc = handle_error(d, &err);
-    if (rc >= 0 && asyncore__has(d, ASYNCORE__LOST) &&
-        asyncore__alive(d, life)) {
-        rc = asyncore__end(d, result);
+    if (asyncore__has(d, ASYNCORE__LOST) && asyncore__same(d, life)) {
+        if (rc >= 0) {
+            rc = asyncore__end(d, result);
+        } else {
+            asyncore__touch(d); /* it leaves the loop: in the next pass */
+        }
     }
     return rc;
+}
+
+/* The same where the block began in a life that may be over: who has closed,
+ * opened another socket and then failed has not failed on that one. */
+static int
+catch_in(struct asyncore_dispatcher *d, struct asyncore__life life, int result)
+{
+    if (result >= 0 || result == ASYNCORE_EXIT_NOW || d->fd < 0 ||
+        asyncore__same(d, life)) {
+        return asyncore__catch(d, result);
+    }
+    struct asyncore_error err = d->map->failed;
+    asyncore__log_uncaptured(d, &err);
+    return 0;
 }
 
 /* ---- the end of a connection ---- */
@@ -157,7 +181,7 @@ asyncore__end_of_stream(struct asyncore_dispatcher *d)
     struct asyncore__life life = asyncore__life(d);
     int rc =
         asyncore__catch(d, asyncore__run(d, "handle_eof", d->ops->handle_eof));
-    if (rc >= 0 && asyncore__alive(d, life) &&
+    if (rc >= 0 && asyncore__same(d, life) &&
         asyncore__has(d, ASYNCORE__SHUT_DONE)) {
         rc = asyncore__end(d, 0);
     }
@@ -209,7 +233,7 @@ steps(struct asyncore_dispatcher *d, unsigned mask)
     if (rc >= 0 && (mask & ASYNCORE__PRI) != 0 && asyncore__alive(d, life)) {
         rc = ASYNCORE__RUN(d, handle_expt_event);
     }
-    return asyncore__catch(d, rc);
+    return catch_in(d, life, rc);
 }
 
 static int

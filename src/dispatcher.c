@@ -51,6 +51,7 @@ asyncore__init(struct asyncore_dispatcher *d, const struct asyncore__class *cls,
     d->map = map;
     d->ignore_log_types = ASYNCORE_LOG_WARNING;
     d->asyncore__linger_ms = LINGER_MS;
+    d->asyncore__transport = &asyncore__socket_transport;
     d->asyncore__class = cls;
     d->asyncore__magic = ASYNCORE__MAGIC;
     if (fd != -1) {
@@ -301,8 +302,9 @@ asyncore_dispatcher_readable(struct asyncore_dispatcher *d)
 bool
 asyncore_dispatcher_writable(struct asyncore_dispatcher *d)
 {
-    return d->connecting || d->ops->handle_write != NULL ||
-           d->ops->handle_write_event != NULL;
+    return asyncore__valid(d) &&
+           (d->connecting || d->ops->handle_write != NULL ||
+            d->ops->handle_write_event != NULL);
 }
 
 /* ---- readiness to events ---- */
@@ -310,6 +312,10 @@ asyncore_dispatcher_writable(struct asyncore_dispatcher *d)
 int
 asyncore_dispatcher_handle_read_event(struct asyncore_dispatcher *d)
 {
+    int open = asyncore__check_open(d);
+    if (open < 0) {
+        return open;
+    }
     if (d->accepting) {
         return ASYNCORE__RUN(d, handle_accept);
     }
@@ -326,6 +332,10 @@ asyncore_dispatcher_handle_read_event(struct asyncore_dispatcher *d)
 int
 asyncore_dispatcher_handle_write_event(struct asyncore_dispatcher *d)
 {
+    int open = asyncore__check_open(d);
+    if (open < 0) {
+        return open;
+    }
     if (d->accepting) {
         return 0;
     }
@@ -347,26 +357,30 @@ asyncore_dispatcher_handle_write_event(struct asyncore_dispatcher *d)
 int
 asyncore_dispatcher_handle_connect_event(struct asyncore_dispatcher *d)
 {
+    int open = asyncore__check_open(d);
+    if (open < 0) {
+        return open;
+    }
     int err = asyncore__transport_of(d)->error(d);
     asyncore__set(d, ASYNCORE__SERVED);
     asyncore__touch(d);
     d->connecting = 0;
     if (err < 0) {
         asyncore__set(d, ASYNCORE__LOST);
+        d->error = err;
         return asyncore__fail(d, "connect", err);
     }
     d->connected = 1;
-    struct asyncore__life life = asyncore__life(d);
-    int rc = ASYNCORE__RUN(d, handle_connect);
-    if (rc >= 0 && asyncore__alive(d, life) && !asyncore__pending(d)) {
-        rc = asyncore__flushed(d); /* a shutdown may have been asked for */
-    }
-    return rc;
+    return ASYNCORE__RUN(d, handle_connect);
 }
 
 int
 asyncore_dispatcher_handle_expt_event(struct asyncore_dispatcher *d)
 {
+    int open = asyncore__check_open(d);
+    if (open < 0) {
+        return open;
+    }
     int err = asyncore__transport_of(d)->error(d);
     return err < 0 ? asyncore__end(d, err) : ASYNCORE__RUN(d, handle_expt);
 }
@@ -402,6 +416,9 @@ asyncore_dispatcher_handle_accepted(struct asyncore_dispatcher *d, int fd,
                                     const struct asyncore_addr *addr)
 {
     (void)addr;
+    if (!asyncore__valid(d)) {
+        return -EINVAL;
+    }
     struct asyncore__world *w = d->map->world;
     if (asyncore__accepted()->fd == fd) {
         asyncore__accepted()->fd = -1;
@@ -420,13 +437,18 @@ asyncore_dispatcher_handle_close(struct asyncore_dispatcher *d)
 int
 asyncore_dispatcher_handle_timeout(struct asyncore_dispatcher *d)
 {
-    return asyncore__end(d, -ETIMEDOUT);
+    int open = asyncore__check_open(d);
+    return open < 0 ? open : asyncore__end(d, -ETIMEDOUT);
 }
 
 int
 asyncore_dispatcher_handle_error(struct asyncore_dispatcher *d,
                                  const struct asyncore_error *err)
 {
+    int open = asyncore__check_open(d);
+    if (open < 0 || err == NULL) {
+        return open < 0 ? open : -EINVAL;
+    }
     asyncore__log_uncaptured(d, err);
     /* One connection that could not be served is no reason to accept no
      * more. */
@@ -472,6 +494,10 @@ hand_over(struct asyncore_dispatcher *d, int fd,
 int
 asyncore_dispatcher_handle_accept(struct asyncore_dispatcher *d)
 {
+    int open = asyncore__check_open(d);
+    if (open < 0) {
+        return open;
+    }
     struct asyncore__life life = asyncore__life(d);
     for (int i = 0; i < ACCEPT_BATCH; i++) {
         struct asyncore_addr addr;

@@ -105,7 +105,11 @@ char *
 asyncore_compact_traceback(const struct asyncore_error *err, char *buf,
                            size_t size)
 {
-    if (err == NULL || buf == NULL) {
+    if (buf == NULL || size == 0) {
+        return buf;
+    }
+    if (err == NULL) {
+        buf[0] = '\0';
         return buf;
     }
     const char *name = asyncore_errorcode(err->code);

@@ -101,14 +101,6 @@ file_sendfile(struct asyncore_dispatcher *d, int fd, off_t offset, size_t len)
     return -ENOSYS;
 }
 
-/* A file has no sending side of its own: it ends when it is closed. */
-static int
-file_shutdown(struct asyncore_dispatcher *d)
-{
-    (void)d;
-    return -ENOTSOCK;
-}
-
 static int
 file_error(struct asyncore_dispatcher *d)
 {
@@ -116,12 +108,12 @@ file_error(struct asyncore_dispatcher *d)
     return 0;
 }
 
+/* A file has no sending side of its own: it ends when it is closed. */
 const struct asyncore__transport asyncore__file_transport = {
     .recv = file_recv,
     .send = file_send,
     .sendv = file_sendv,
     .sendfile = file_sendfile,
-    .shutdown = file_shutdown,
     .error = file_error,
 };
 

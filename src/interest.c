@@ -171,16 +171,34 @@ arm(struct asyncore_dispatcher *d)
     return err < 0 ? err : 1;
 }
 
+/* Is there output to be sent, or the end of it? */
+static bool
+is_unfinished(const struct asyncore_dispatcher *d)
+{
+    if (!d->connected || asyncore__has(d, ASYNCORE__BLOCKED)) {
+        return false;
+    }
+    bool shut = asyncore__has(d, ASYNCORE__SHUT) &&
+                !asyncore__has(d, ASYNCORE__SHUT_DONE);
+    bool close = d->closing &&
+                 !asyncore__has(d, ASYNCORE__LINGERING | ASYNCORE__TOLD);
+    return shut || close || asyncore__has(d, ASYNCORE__DRAINED) ||
+           asyncore__pending(d);
+}
+
 static int
 update(struct asyncore_dispatcher *d)
 {
     if (!asyncore__in_map(d)) {
         return 0;
     }
+    if (asyncore__has(d, ASYNCORE__LOST)) {
+        int rc = asyncore__end(d, d->error);
+        return rc < 0 ? rc : 1;
+    }
     /* What was queued since the last wait goes out, in one piece. */
     int ran = 0;
-    if (d->connected && asyncore__pending(d) &&
-        !asyncore__has(d, ASYNCORE__BLOCKED)) {
+    if (is_unfinished(d)) {
         ran = 1;
         int rc = asyncore__catch(d, asyncore__output_flush(d));
         if (rc < 0 || !asyncore__in_map(d)) {
@@ -215,8 +233,10 @@ asyncore__interest_ask(struct asyncore_map *map)
 int
 asyncore__interest_apply(struct asyncore_map *map)
 {
-    bool again = true; /* until no handler has run, who may have touched */
-    while (again) {
+    /* Handlers that run here may touch others; who is touched after the second
+     * round keeps the pass from waiting, and is seen to in the next. */
+    bool again = true;
+    for (int round = 0; round < 2 && again; round++) {
         again = false;
         for (size_t n = map->ntouched; n > 0 && map->ntouched > 0; n--) {
             struct asyncore_dispatcher *d = take(map);

@@ -362,7 +362,8 @@ enum {
     ASYNCORE__IN_MAP = 1 << 13,
     ASYNCORE__LOST = 1 << 14,     /* its connect() failed: to be closed */
     ASYNCORE__BLOCKED = 1 << 15,  /* output waits for a write event */
-    ASYNCORE__LINGERING = 1 << 16 /* all is sent, the peer is yet to end */
+    ASYNCORE__LINGERING = 1 << 16, /* all is sent, the peer is yet to end */
+    ASYNCORE__DRAINED = 1 << 17    /* handle_drain is to be told */
 };
 
 /* Have the channel's interest looked at before the next wait. */
@@ -382,13 +383,16 @@ void asyncore__sweep(struct asyncore_map *map);
 
 /* ---- deliver.c: events to handlers, errors to handle_error ------------- */
 
-/* A life of a channel: from one socket to the closing of it, in the map or
- * out of it. */
+/* A life of a channel: from one socket to the closing of it; and the map it
+ * was in, or NULL. */
 struct asyncore__life {
     unsigned number;
-    bool mapped;
+    const struct asyncore_map *map;
 };
 struct asyncore__life asyncore__life(const struct asyncore_dispatcher *d);
+/* Is it still the same connection?  In the same map, too? */
+bool asyncore__same(const struct asyncore_dispatcher *d,
+                    struct asyncore__life life);
 bool asyncore__alive(const struct asyncore_dispatcher *d,
                      struct asyncore__life life);
 
@@ -476,7 +480,8 @@ struct asyncore__transport {
     /* From a regular file; -ENOSYS: by reading and sending. */
     ssize_t (*sendfile)(struct asyncore_dispatcher *d, int fd, off_t offset,
                         size_t len);
-    int (*shutdown)(struct asyncore_dispatcher *d); /* of the sending side */
+    /* Of the sending side; NULL: it has none of its own. */
+    int (*shutdown)(struct asyncore_dispatcher *d);
     int (*error)(struct asyncore_dispatcher *d);    /* SO_ERROR, negated */
 };
 extern const struct asyncore__transport asyncore__socket_transport;
@@ -581,7 +586,8 @@ bool asyncore__pending(const struct asyncore_dispatcher *d);
 int asyncore__output_check(struct asyncore_dispatcher *d, size_t len);
 /* Something was queued: see that it goes out, and that it is not too much. */
 void asyncore__output_queued(struct asyncore_dispatcher *d);
-/* Send what can be sent.  Returns 0 or an error. */
+/* Send what can be sent, and what follows from that.  Returns 0 or an
+ * error. */
 int asyncore__output_flush(struct asyncore_dispatcher *d);
 /* Bytes at once where nothing is queued, else queued; see
  * asyncore_dispatcher_with_send_send(). */

@@ -117,7 +117,11 @@ asyncore_shutdown(struct asyncore_dispatcher *d)
     if (!d->connected && !d->connecting) {
         return -ENOTCONN;
     }
+    if (asyncore__transport_of(d)->shutdown == NULL) {
+        return -ENOTSOCK;
+    }
     asyncore__set(d, ASYNCORE__SHUT);
+    asyncore__touch(d);
     bool now = d->connected && !asyncore__pending(d);
     return now ? asyncore__flushed(d) : 0;
 }

@@ -49,7 +49,8 @@ asyncore__output_clear(struct asyncore_dispatcher *d)
 {
     struct asyncore__output *out = asyncore__output_of(d);
     if (out != NULL) {
-        asyncore__unset(d, ASYNCORE__PAUSED | ASYNCORE__BLOCKED);
+        asyncore__unset(d, ASYNCORE__PAUSED | ASYNCORE__BLOCKED |
+                               ASYNCORE__DRAINED);
         asyncore__outq_clear(&out->queue);
     }
 }
@@ -62,21 +63,20 @@ limits_of(const struct asyncore__output *out)
     return out->limits != NULL ? out->limits : &default_limits;
 }
 
-/* Pause reading, or resume it.  Returns whether it has been resumed. */
-static bool
+/* Pause reading, or resume it. */
+static void
 regulate(struct asyncore_dispatcher *d, const struct asyncore__output *out)
 {
     if (asyncore__has(d, ASYNCORE__PAUSED)) {
         if (out->queue.len <= limits_of(out)->low) {
             asyncore__unset(d, ASYNCORE__PAUSED);
+            asyncore__set(d, ASYNCORE__DRAINED);
             asyncore__touch(d);
-            return true;
         }
     } else if (out->queue.len > limits_of(out)->high) {
         asyncore__set(d, ASYNCORE__PAUSED);
         asyncore__touch(d);
     }
-    return false;
 }
 
 int
@@ -85,7 +85,9 @@ asyncore_set_limits(struct asyncore_dispatcher *d,
 {
     struct asyncore__output *out =
         asyncore__valid(d) ? asyncore__output_of(d) : NULL;
-    if (out == NULL || (limits != NULL && limits->low > limits->high)) {
+    if (out == NULL || (limits != NULL &&
+                        (limits->low > limits->high ||
+                         limits->high > limits->max))) {
         return -EINVAL;
     }
     out->limits = limits;
@@ -173,7 +175,7 @@ pull(struct asyncore_dispatcher *d, struct asyncore__outq *q)
     struct asyncore_map *map = asyncore__enter(d);
     ssize_t n = piece->source->pull(d, piece->arg, PULL_MOST, &given);
     asyncore__leave(map);
-    if (!asyncore__alive(d, life) || q->head != piece) {
+    if (!asyncore__same(d, life) || q->head != piece) {
         return 0; /* the source has closed or discarded it */
     }
     if (n != 0) {
@@ -195,7 +197,7 @@ send_all(struct asyncore_dispatcher *d, struct asyncore__outq *q)
 {
     struct asyncore__life life = asyncore__life(d);
     for (int i = 0; i < SENDS_PER_PASS; i++) {
-        if (!asyncore__alive(d, life) || asyncore__outq_empty(q) ||
+        if (!asyncore__same(d, life) || asyncore__outq_empty(q) ||
             asyncore__has(d, ASYNCORE__BLOCKED)) {
             return 0;
         }
@@ -211,29 +213,46 @@ send_all(struct asyncore_dispatcher *d, struct asyncore__outq *q)
     return 0;
 }
 
-int
-asyncore__output_flush(struct asyncore_dispatcher *d)
+static int
+send_pending(struct asyncore_dispatcher *d, struct asyncore__output *out)
 {
-    struct asyncore__output *out = asyncore__output_of(d);
-    if (!d->connected || asyncore__outq_empty(&out->queue)) {
-        return 0;
-    }
-    struct asyncore__life life = asyncore__life(d);
     bool was_blocked = asyncore__has(d, ASYNCORE__BLOCKED);
+    struct asyncore__life life = asyncore__life(d);
     asyncore__unset(d, ASYNCORE__BLOCKED);
     int rc = send_all(d, &out->queue);
-    if (d->fd >= 0 && was_blocked != asyncore__has(d, ASYNCORE__BLOCKED)) {
+    if (!asyncore__same(d, life)) {
+        return 0;
+    }
+    if (was_blocked != asyncore__has(d, ASYNCORE__BLOCKED)) {
         asyncore__touch(d); /* its interest changes */
     }
     if (rc < 0 && rc != -EAGAIN) {
         return asyncore__io_failed(d, "send", rc);
     }
-    rc = 0;
-    if (asyncore__alive(d, life) && regulate(d, out) &&
-        d->ops->handle_drain != NULL) {
-        rc = asyncore__run(d, "handle_drain", d->ops->handle_drain);
+    regulate(d, out);
+    return 0;
+}
+
+int
+asyncore__output_flush(struct asyncore_dispatcher *d)
+{
+    struct asyncore__output *out = asyncore__output_of(d);
+    struct asyncore__life life = asyncore__life(d);
+    int rc = 0;
+    if (!d->connected) {
+        return 0;
     }
-    if (asyncore__alive(d, life) && asyncore__outq_empty(&out->queue)) {
+    if (asyncore__pending(d)) {
+        rc = send_pending(d, out);
+    }
+    if (rc >= 0 && asyncore__same(d, life) &&
+        asyncore__has(d, ASYNCORE__DRAINED)) {
+        asyncore__unset(d, ASYNCORE__DRAINED);
+        if (d->ops->handle_drain != NULL) {
+            rc = asyncore__run(d, "handle_drain", d->ops->handle_drain);
+        }
+    }
+    if (asyncore__same(d, life) && !asyncore__pending(d)) {
         int rc2 = asyncore__flushed(d);
         rc = rc < 0 ? rc : rc2;
     }

@@ -107,7 +107,8 @@ asyncore_dispatcher_with_send_handle_write(struct asyncore_dispatcher *d)
 bool
 asyncore_dispatcher_with_send_writable(struct asyncore_dispatcher *d)
 {
-    return d->connecting || asyncore__has(d, ASYNCORE__BLOCKED);
+    return asyncore__valid(d) &&
+           (d->connecting || asyncore__has(d, ASYNCORE__BLOCKED));
 }
 
 static struct asyncore__output *

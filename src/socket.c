@@ -133,6 +133,10 @@ asyncore_create_socket(struct asyncore_dispatcher *d, int family, int type)
     if (d->fd >= 0) {
         return -EBUSY;
     }
+    if ((family != AF_INET && family != AF_INET6 && family != AF_UNIX) ||
+        (type != SOCK_STREAM && type != SOCK_DGRAM)) {
+        return -EINVAL;
+    }
     int fd = world(d)->socket(world(d), family, type);
     if (fd < 0) {
         return asyncore__fail(d, "socket", fd);
@@ -161,7 +165,7 @@ find_kind(struct asyncore__world *w, int fd, struct kind *kind)
     if (err < 0) {
         return err;
     }
-    kind->stream = type == SOCK_STREAM;
+    kind->stream = type != SOCK_DGRAM && type != SOCK_RAW;
     err = w->getpeername(w, fd, &kind->peer);
     kind->connected = err >= 0;
     if (err == -ENOTCONN || err == -EINVAL) {
@@ -178,6 +182,20 @@ find_kind(struct asyncore__world *w, int fd, struct kind *kind)
         err = 0;
     }
     return err;
+}
+
+static void
+start_accepting(struct asyncore_dispatcher *d)
+{
+    struct asyncore_addr addr;
+    d->accepting = 1;
+    if (asyncore_getsockname(d, &addr) >= 0) {
+        asyncore__set_addr(d, &addr);
+    }
+    if (d->map->reserve_fd < 0) {
+        d->map->reserve_fd = world(d)->open_reserve(world(d));
+    }
+    asyncore__touch(d);
 }
 
 int
@@ -213,8 +231,10 @@ asyncore_set_socket(struct asyncore_dispatcher *d, int fd)
     }
     d->connected = kind.connected;
     d->error = kind.error;
-    d->accepting = kind.listening;
     asyncore__set_addr(d, &kind.peer);
+    if (kind.listening) {
+        start_accepting(d);
+    }
     return 0;
 }
 
@@ -263,27 +283,17 @@ asyncore_bind(struct asyncore_dispatcher *d, const char *host, int port)
 int
 asyncore_listen(struct asyncore_dispatcher *d, int backlog)
 {
-    struct asyncore_addr addr;
     int err = asyncore__check_open(d);
     if (err >= 0 && backlog <= 0) {
         err = -EINVAL;
     }
-    if (err < 0) {
-        return err;
+    if (err >= 0) {
+        err = checked(d, "listen", world(d)->listen(world(d), d->fd, backlog));
     }
-    err = checked(d, "listen", world(d)->listen(world(d), d->fd, backlog));
-    if (err < 0) {
-        return err;
+    if (err >= 0) {
+        start_accepting(d);
     }
-    d->accepting = 1;
-    if (asyncore_getsockname(d, &addr) >= 0) {
-        asyncore__set_addr(d, &addr);
-    }
-    if (d->map->reserve_fd < 0) {
-        d->map->reserve_fd = world(d)->open_reserve(world(d));
-    }
-    asyncore__touch(d);
-    return 0;
+    return err;
 }
 
 /* No descriptor for a connection that is there, and will be there in the next
@@ -402,7 +412,12 @@ asyncore_connect_addr(struct asyncore_dispatcher *d, const struct sockaddr *sa,
         break;
     }
     asyncore__set_addr(d, &addr);
-    return ASYNCORE__RUN(d, handle_connect_event);
+    err = ASYNCORE__RUN(d, handle_connect_event);
+    if (err < 0 && asyncore__has(d, ASYNCORE__LOST)) {
+        asyncore__unset(d, ASYNCORE__LOST);
+        return connect_failed(d, err);
+    }
+    return err;
 }
 
 int
