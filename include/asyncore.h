@@ -302,7 +302,9 @@ ASYNCORE_API int asyncore_close_all(struct asyncore_map *map, bool ignore_all);
  * A pass asks the predicates of the channels that have their own, waits,
  * delivers what is ready in map order, runs posted calls and due timers, and
  * destroys what was closed.  Channels made by a handler are served from the
- * next pass on.  A handler may run the loop again, on this map or another.
+ * next pass on; those that a predicate makes, before the wait, may be in this
+ * one, if they have no predicates to be asked.  A handler may run the loop
+ * again, on this map or another.
  *
  * Returns 0, or
  *   ASYNCORE_EXIT_NOW  a handler left the loop

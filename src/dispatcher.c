@@ -272,8 +272,11 @@ asyncore__log_uncaptured(struct asyncore_dispatcher *d,
 static int
 warn(struct asyncore_dispatcher *d, const char *message)
 {
-    asyncore_log_info(d, ASYNCORE_LOG_WARNING, "%s", message);
-    return 0;
+    int err = asyncore__check_open(d);
+    if (err >= 0) {
+        asyncore_log_info(d, ASYNCORE_LOG_WARNING, "%s", message);
+    }
+    return err;
 }
 
 /* ---- predicates ---- */
@@ -430,8 +433,8 @@ asyncore_dispatcher_handle_accepted(struct asyncore_dispatcher *d, int fd,
 int
 asyncore_dispatcher_handle_close(struct asyncore_dispatcher *d)
 {
-    warn(d, "unhandled close event");
-    return asyncore_close(d);
+    int err = warn(d, "unhandled close event");
+    return err < 0 ? err : asyncore_close(d);
 }
 
 int

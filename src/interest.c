@@ -217,7 +217,9 @@ update(struct asyncore_dispatcher *d)
 int
 asyncore__interest_ask(struct asyncore_map *map)
 {
-    for (size_t i = 0; i < map->asked.len; i++) {
+    /* Those that a predicate makes are asked in the next pass. */
+    size_t len = map->asked.len;
+    for (size_t i = 0; i < len && i < map->asked.len; i++) {
         struct asyncore_dispatcher *d = map->asked.at[i];
         if (d == NULL || !ask(d)) {
             continue;

@@ -7,6 +7,7 @@
  * the stream end with") is all that is kept from part to part: the bytes
  * themselves are the needle's.  The automaton also takes over where memchr()
  * finds candidates everywhere, so that the work is linear whatever comes. */
+#include "asynchat.h"
 #include "internal.h"
 
 /* Needles up to this are compared at every candidate: at most so many looks
