@@ -8,8 +8,10 @@
 #include "internal.h"
 
 /* A piece of copies holds at least this much, so that what follows finds
- * room; with its head it is of a size that malloc() has at hand. */
+ * room; with its head it is of a size that malloc() has at hand.  In a long
+ * queue the pieces grow with it, up to the other size. */
 #define ROOM_MIN ((size_t)1008 - sizeof(struct asyncore__piece))
+#define ROOM_MAX ((size_t)65536 - sizeof(struct asyncore__piece))
 
 static struct asyncore__piece *
 new_piece(enum asyncore__piece_kind kind, size_t cap)
@@ -61,6 +63,14 @@ room(const struct asyncore__piece *piece)
     return mine ? piece->cap - piece->end : 0;
 }
 
+static size_t
+size_for(const struct asyncore__outq *q, size_t len)
+{
+    size_t size = q->len < ROOM_MAX ? q->len : ROOM_MAX;
+    size = size < ROOM_MIN ? ROOM_MIN : size;
+    return len > size ? len : size;
+}
+
 /* Copy up to `most` bytes of iov, from *at in its first piece on, into the
  * piece; both advance. */
 static void
@@ -93,7 +103,7 @@ asyncore__outq_appendv(struct asyncore__outq *q, const struct iovec *iov,
     size_t rest = len - first, at = 0;
     struct asyncore__piece *piece = NULL;
     if (rest > 0) {
-        piece = new_piece(ASYNCORE__COPY, rest < ROOM_MIN ? ROOM_MIN : rest);
+        piece = new_piece(ASYNCORE__COPY, size_for(q, rest));
         if (piece == NULL) {
             return -ENOMEM;
         }
