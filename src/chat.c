@@ -35,10 +35,11 @@ asynchat_from(struct asyncore_dispatcher *d)
     return asyncore__isinstance(d, &chat_class) ? chat_of(d) : NULL;
 }
 
-static bool
+static inline bool
 valid(const struct asynchat *chat)
 {
-    return chat != NULL && asyncore__isinstance(&chat->base, &chat_class);
+    return chat != NULL && asyncore__valid(&chat->base) &&
+           asyncore__class_of(&chat->base) == &chat_class;
 }
 
 static int
@@ -434,7 +435,7 @@ collect(struct asynchat *chat, const char *data, size_t len)
     return rc < 0 ? asyncore__catch(d, rc) : 0;
 }
 
-static int
+static inline int
 found(struct asynchat *chat)
 {
     struct asyncore_dispatcher *d = &chat->base;
@@ -539,6 +540,55 @@ cut_at_delimiter(struct asynchat *chat)
     return rc;
 }
 
+/* The end of the first whole message in what is left, or NULL.  Short
+ * delimiters only, of which nothing came in an earlier part. */
+static inline const char *
+find_whole(const struct asynchat *chat)
+{
+    size_t tail = chat->asynchat__term.len - 1;
+    const char *data = chat->asynchat__in.data;
+    const char *end = data + chat->asynchat__in.len;
+    const char *term = chat->asynchat__term.few;
+    const char *p = data + tail;
+    while (p < end) {
+        p = memchr(p, term[tail], (size_t)(end - p));
+        if (p == NULL || tail == 0 ||
+            (p[-1] == term[tail - 1] &&
+             memcmp(p - tail, term, tail - 1) == 0)) {
+            return p;
+        }
+        p++;
+    }
+    return NULL;
+}
+
+/* What most conversations are: whole messages, short delimiters, nobody who
+ * wants to see the parts.  Leaves the rest to cut_at_delimiter(). */
+static int
+cut_whole_messages(struct asynchat *chat)
+{
+    const struct asynchat_ops *ops = ops_of(chat);
+    int rc = 0;
+    while (rc >= 0 && chat->asynchat__in.len > 0 &&
+           chat->asynchat__term.data == chat->asynchat__term.few &&
+           chat->asynchat__held == 0 && chat->asynchat__flags == FEEDING &&
+           chat->asynchat__max == 0 && ops->collect_incoming_data == NULL &&
+           (chat->asynchat__view.len | chat->asynchat__incoming.len) == 0 &&
+           !chat->base.map->exiting) {
+        const char *last = find_whole(chat);
+        if (last == NULL) {
+            break;
+        }
+        size_t used = (size_t)(last + 1 - chat->asynchat__in.data);
+        size_t len = used - chat->asynchat__term.len;
+        chat->asynchat__view = (struct asyncore_bytes){
+            len > 0 ? chat->asynchat__in.data : NULL, len};
+        advance(chat, used);
+        rc = found(chat);
+    }
+    return rc;
+}
+
 /* Closing and discarding leave nothing to cut. */
 static int
 cut(struct asynchat *chat)
@@ -547,7 +597,11 @@ cut(struct asynchat *chat)
     while (rc >= 0 && chat->asynchat__in.len > 0) {
         switch (chat->asynchat__term.kind) {
         case ASYNCHAT_DELIMITER:
-            rc = cut_at_delimiter(chat);
+            rc = cut_whole_messages(chat);
+            if (rc >= 0 && chat->asynchat__in.len > 0 &&
+                chat->asynchat__term.kind == ASYNCHAT_DELIMITER) {
+                rc = cut_at_delimiter(chat);
+            }
             break;
         case ASYNCHAT_COUNT:
             rc = cut_at_count(chat);

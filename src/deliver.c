@@ -13,29 +13,6 @@
 
 #include "internal.h"
 
-/* ---- lives ---- */
-
-struct asyncore__life
-asyncore__life(const struct asyncore_dispatcher *d)
-{
-    return (struct asyncore__life){d->asyncore__life,
-                                   asyncore__in_map(d) ? d->map : NULL};
-}
-
-bool
-asyncore__same(const struct asyncore_dispatcher *d, struct asyncore__life life)
-{
-    return d->fd >= 0 && d->asyncore__life == life.number;
-}
-
-bool
-asyncore__alive(const struct asyncore_dispatcher *d,
-                struct asyncore__life life)
-{
-    return asyncore__same(d, life) &&
-           (asyncore__in_map(d) ? d->map : NULL) == life.map;
-}
-
 /* ---- failures ---- */
 
 int

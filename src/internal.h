@@ -215,6 +215,54 @@ bool asyncore__exhausted(int code);
 /* Fill in a unix address from a path or "@name". */
 int asyncore__addr_unix(struct asyncore_addr *ret, const char *path);
 
+/* ---- the state of a channel --------------------------------------------- */
+
+/* Bits of asyncore_dispatcher.asyncore__flags. */
+enum {
+    ASYNCORE__OWNED = 1 << 0,     /* memory from asyncore_*_new() */
+    ASYNCORE__STREAM = 1 << 1,    /* a recv of 0 is the end */
+    ASYNCORE__TOUCHED = 1 << 2,   /* on map->touched */
+    ASYNCORE__CLOSED = 1 << 3,    /* closed, not yet destroyed */
+    ASYNCORE__TOLD = 1 << 4,      /* handle_close has been called */
+    ASYNCORE__EOF = 1 << 5,       /* the peer has ended its side */
+    ASYNCORE__SHUT = 1 << 6,      /* we are to end ours when all is sent */
+    ASYNCORE__SHUT_DONE = 1 << 7, /* … have ended it */
+    ASYNCORE__PAUSED = 1 << 8,    /* too much output queued to read on */
+    ASYNCORE__RESTING = 1 << 9,   /* a listener without descriptors */
+    ASYNCORE__SERVED = 1 << 10,   /* did I/O during this event */
+    ASYNCORE__ASK_R = 1 << 11,    /* what the predicates said last */
+    ASYNCORE__ASK_W = 1 << 12,
+    ASYNCORE__IN_MAP = 1 << 13,
+    ASYNCORE__LOST = 1 << 14,     /* its connect() failed: to be closed */
+    ASYNCORE__BLOCKED = 1 << 15,  /* output waits for a write event */
+    ASYNCORE__LINGERING = 1 << 16, /* all is sent, the peer is yet to end */
+    ASYNCORE__DRAINED = 1 << 17    /* handle_drain is to be told */
+};
+
+static inline bool
+asyncore__has(const struct asyncore_dispatcher *d, unsigned flag)
+{
+    return (d->asyncore__flags & flag) != 0;
+}
+
+static inline void
+asyncore__set(struct asyncore_dispatcher *d, unsigned flags)
+{
+    d->asyncore__flags |= flags & 0x7fffffu;
+}
+
+static inline void
+asyncore__unset(struct asyncore_dispatcher *d, unsigned flags)
+{
+    d->asyncore__flags &= ~flags & 0x7fffffu;
+}
+
+static inline bool
+asyncore__in_map(const struct asyncore_dispatcher *d)
+{
+    return asyncore__has(d, ASYNCORE__IN_MAP);
+}
+
 /* ---- map.c: the set of channels ---------------------------------------- */
 
 /* What a channel can wait for, and what a backend can report. */
@@ -297,7 +345,6 @@ int asyncore__map_check(const struct asyncore_map *map);
 int asyncore__map_add(struct asyncore_map *map, struct asyncore_dispatcher *d);
 /* Take it out.  Must come before its descriptor is closed. */
 void asyncore__map_remove(struct asyncore_dispatcher *d);
-bool asyncore__in_map(const struct asyncore_dispatcher *d);
 /* Tell the backend what a descriptor waits for now.  Cannot fail but with
  * what the backend says; a refusal is kept as `always`. */
 int asyncore__arm(struct asyncore_map *map, int fd, unsigned mask);
@@ -344,28 +391,6 @@ int asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
 
 /* ---- interest.c: who waits for what ------------------------------------ */
 
-/* Bits of asyncore_dispatcher.asyncore__flags. */
-enum {
-    ASYNCORE__OWNED = 1 << 0,     /* memory from asyncore_*_new() */
-    ASYNCORE__STREAM = 1 << 1,    /* a recv of 0 is the end */
-    ASYNCORE__TOUCHED = 1 << 2,   /* on map->touched */
-    ASYNCORE__CLOSED = 1 << 3,    /* closed, not yet destroyed */
-    ASYNCORE__TOLD = 1 << 4,      /* handle_close has been called */
-    ASYNCORE__EOF = 1 << 5,       /* the peer has ended its side */
-    ASYNCORE__SHUT = 1 << 6,      /* we are to end ours when all is sent */
-    ASYNCORE__SHUT_DONE = 1 << 7, /* … have ended it */
-    ASYNCORE__PAUSED = 1 << 8,    /* too much output queued to read on */
-    ASYNCORE__RESTING = 1 << 9,   /* a listener without descriptors */
-    ASYNCORE__SERVED = 1 << 10,   /* did I/O during this event */
-    ASYNCORE__ASK_R = 1 << 11,    /* what the predicates said last */
-    ASYNCORE__ASK_W = 1 << 12,
-    ASYNCORE__IN_MAP = 1 << 13,
-    ASYNCORE__LOST = 1 << 14,     /* its connect() failed: to be closed */
-    ASYNCORE__BLOCKED = 1 << 15,  /* output waits for a write event */
-    ASYNCORE__LINGERING = 1 << 16, /* all is sent, the peer is yet to end */
-    ASYNCORE__DRAINED = 1 << 17    /* handle_drain is to be told */
-};
-
 /* Have the channel's interest looked at before the next wait. */
 void asyncore__touch(struct asyncore_dispatcher *d);
 /* Forget that, for a channel that moves to another map. */
@@ -389,12 +414,28 @@ struct asyncore__life {
     unsigned number;
     const struct asyncore_map *map;
 };
-struct asyncore__life asyncore__life(const struct asyncore_dispatcher *d);
+
+static inline struct asyncore__life
+asyncore__life(const struct asyncore_dispatcher *d)
+{
+    return (struct asyncore__life){d->asyncore__life,
+                                   asyncore__in_map(d) ? d->map : NULL};
+}
+
 /* Is it still the same connection?  In the same map, too? */
-bool asyncore__same(const struct asyncore_dispatcher *d,
-                    struct asyncore__life life);
-bool asyncore__alive(const struct asyncore_dispatcher *d,
-                     struct asyncore__life life);
+static inline bool
+asyncore__same(const struct asyncore_dispatcher *d, struct asyncore__life life)
+{
+    return d->fd >= 0 && d->asyncore__life == life.number;
+}
+
+static inline bool
+asyncore__alive(const struct asyncore_dispatcher *d,
+                struct asyncore__life life)
+{
+    return asyncore__same(d, life) &&
+           (asyncore__in_map(d) ? d->map : NULL) == life.map;
+}
 
 /* The slot of the channel's own class, or the one it inherits. */
 #define ASYNCORE__VIRTUAL(d, slot)  \
@@ -638,23 +679,5 @@ void asyncore__match_prepare(const char *needle, size_t len,
 struct asyncore__match asyncore__match(const struct asyncore__needle *needle,
                                        size_t held, const char *part,
                                        size_t len);
-
-static inline bool
-asyncore__has(const struct asyncore_dispatcher *d, unsigned flag)
-{
-    return (d->asyncore__flags & flag) != 0;
-}
-
-static inline void
-asyncore__set(struct asyncore_dispatcher *d, unsigned flags)
-{
-    d->asyncore__flags |= flags & 0x7fffffu;
-}
-
-static inline void
-asyncore__unset(struct asyncore_dispatcher *d, unsigned flags)
-{
-    d->asyncore__flags &= ~flags & 0x7fffffu;
-}
 
 #endif

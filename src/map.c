@@ -241,12 +241,6 @@ asyncore_map_get(const struct asyncore_map *map, int fd)
     return known ? map->slots[fd].d : NULL;
 }
 
-bool
-asyncore__in_map(const struct asyncore_dispatcher *d)
-{
-    return asyncore__has(d, ASYNCORE__IN_MAP);
-}
-
 struct asyncore_dispatcher *
 asyncore_map_next(const struct asyncore_map *map,
                   const struct asyncore_dispatcher *d)
