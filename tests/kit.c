@@ -716,6 +716,7 @@ static int
 on_close(struct asyncore_dispatcher *d)
 {
     struct chan *c = chan_of(d);
+    c->reason = d->error;
     kit_trace("%s.handle_close%s%s", c->name, d->error != 0 ? " " : "",
               d->error != 0 ? asyncore_errorcode(d->error) : "");
     return react(c, ON_CLOSE, react_close);

@@ -186,6 +186,7 @@ struct chan {
     size_t chunk;
     struct text in;
     struct asyncore_error failed; /* of the last handle_error */
+    int reason;                   /* d->error in the last handle_close */
     struct chan *peer;            /* the test's own use */
     int value;                    /* the test's own use */
     bool is_sender;               /* as are those it accepts */
