@@ -536,7 +536,8 @@ struct asyncore_dispatcher {
     } asyncore__addr;
     unsigned asyncore__linger_ms;
     unsigned asyncore__life;
-    unsigned asyncore__reserved[2];
+    unsigned asyncore__pins;
+    unsigned asyncore__reserved[1];
 };
 
 /* Initialise a channel in the caller's memory, and adopt a descriptor.
@@ -681,7 +682,7 @@ ASYNCORE_API ssize_t asyncore_recv(struct asyncore_dispatcher *d, void *buf,
 
 /* Send a datagram to, or receive one from, an address.
  *
- *   to         NULL or len 0 = the connected peer
+ *   to         NULL or len 0 = the connected peer, as asyncore_send()
  *   ret_from   the sender; may be NULL
  *
  * Return as asyncore_dispatcher_send() and asyncore_dispatcher_recv().

@@ -643,12 +643,13 @@ resume_later(struct asynchat *chat)
 /* No handler of ours is below any more: what must stay is copied, what need
  * not is freed. */
 static int
-end_feeding(struct asynchat *chat, int rc, const char *more, size_t more_len)
+end_feeding(struct asynchat *chat, struct asyncore__life life, int rc,
+            const char *more, size_t more_len)
 {
     struct asyncore_dispatcher *d = &chat->base;
     int err = 0;
     chat->asynchat__flags &= ~(unsigned)FEEDING;
-    if (d->fd >= 0) {
+    if (asyncore__same(d, life)) {
         err = settle(chat);
         if (err >= 0 && chat->asynchat__in.len + more_len > 0) {
             err = stash(chat, more, more_len);
@@ -711,9 +712,9 @@ asynchat_feed(struct asynchat *chat, const void *data, size_t len)
         }
         chat->asynchat__part = outer;
     } else {
-        rc = end_feeding(chat, rc, more, more_len);
+        rc = end_feeding(chat, life, rc, more, more_len);
     }
-    asyncore__leave(map);
+    asyncore__leave(&chat->base, map);
     return rc;
 }
 
@@ -732,6 +733,29 @@ asynchat_unread(const struct asynchat *chat)
     return rest;
 }
 
+/* The timer that resumes is the map's. */
+static void
+leaving(struct asyncore_dispatcher *d)
+{
+    struct asynchat *chat = chat_of(d);
+    if (chat->asynchat__resume > 0) {
+        asyncore_cancel(d->map, chat->asynchat__resume);
+        chat->asynchat__resume = 0;
+    }
+}
+
+static void
+entered(struct asyncore_dispatcher *d)
+{
+    struct asynchat *chat = chat_of(d);
+    if (chat->asynchat__in.len > 0 && !feeding(chat)) {
+        int err = resume_later(chat);
+        if (err < 0) {
+            asyncore__catch(d, asyncore__fail(d, "add_channel", err));
+        }
+    }
+}
+
 static void
 forget_input(struct asynchat *chat)
 {
@@ -739,10 +763,7 @@ forget_input(struct asynchat *chat)
     chat->asynchat__held = 0;
     chat->asynchat__length = 0;
     chat->asynchat__flags &= ~(unsigned)SKIPPING;
-    if (chat->asynchat__resume > 0) {
-        asyncore_cancel(chat->base.map, chat->asynchat__resume);
-        chat->asynchat__resume = 0;
-    }
+    leaving(&chat->base);
     forget_message(chat);
 }
 
@@ -805,6 +826,12 @@ asynchat_push_owned(struct asynchat *chat, void *data, size_t len,
         return err < 0 ? err : -EINVAL;
     }
     err = asyncore__output_check(&chat->base, len);
+    if (err >= 0 && len == 0) {
+        if (release != NULL) {
+            release(data, 0, arg); /* as good as sent */
+        }
+        return 0;
+    }
     if (err >= 0) {
         err = asyncore__outq_borrow(&chat->asynchat__out.queue, data, len,
                                     release, arg);
@@ -914,5 +941,7 @@ static const struct asyncore__class chat_class = {
     .ops = &chat_ops,
     .output = output,
     .closed = closed,
+    .leaving = leaving,
+    .entered = entered,
     .fini = fini,
 };

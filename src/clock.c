@@ -204,6 +204,9 @@ asyncore_set_timeout(struct asyncore_dispatcher *d, double seconds)
     if (!asyncore__in_map(d)) {
         return -ENOENT;
     }
+    if (asyncore__has(d, ASYNCORE__LINGERING)) {
+        return 0; /* that has its own end */
+    }
     if (period <= 0) { /* none, or one that never comes */
         asyncore__idle_clear(d);
         return 0;

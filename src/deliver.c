@@ -49,7 +49,7 @@ asyncore__run(struct asyncore_dispatcher *d, const char *handler,
 {
     struct asyncore_map *map = asyncore__enter(d);
     int result = fn(d);
-    asyncore__leave(map);
+    asyncore__leave(d, map);
     return asyncore__ran(d, handler, result);
 }
 
@@ -59,7 +59,7 @@ handle_error(struct asyncore_dispatcher *d, const struct asyncore_error *err)
     d->map->failed_told = true;
     struct asyncore_map *map = asyncore__enter(d);
     int again = ASYNCORE__VIRTUAL(d, handle_error)(d, err);
-    asyncore__leave(map);
+    asyncore__leave(d, map);
     if (again >= 0 || again == -EAGAIN) {
         return 0;
     }

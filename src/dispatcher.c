@@ -156,6 +156,9 @@ asyncore_add_channel(struct asyncore_dispatcher *d, struct asyncore_map *map)
         new->open++;
     }
     asyncore__touch(d);
+    if (asyncore__class_of(d)->entered != NULL) {
+        asyncore__class_of(d)->entered(d);
+    }
     return 0;
 }
 
@@ -164,6 +167,9 @@ asyncore_del_channel(struct asyncore_dispatcher *d)
 {
     int err = asyncore__check_open(d);
     if (err >= 0 && asyncore__in_map(d)) {
+        if (asyncore__class_of(d)->leaving != NULL) {
+            asyncore__class_of(d)->leaving(d);
+        }
         asyncore__idle_clear(d);
         asyncore__rest_clear(d);
         asyncore__map_remove(d);
@@ -188,7 +194,7 @@ leave(struct asyncore_dispatcher *d)
     if (asyncore__class_of(d)->closed != NULL) {
         asyncore__class_of(d)->closed(d);
     }
-    asyncore__leave(map);
+    asyncore__leave(d, map);
     return fd;
 }
 
@@ -485,7 +491,7 @@ hand_over(struct asyncore_dispatcher *d, int fd,
     *accepted = (struct asyncore__accepted){fd, addr};
     struct asyncore_map *map = asyncore__enter(d);
     int rc = ASYNCORE__VIRTUAL(d, handle_accepted)(d, fd, addr);
-    asyncore__leave(map);
+    asyncore__leave(d, map);
     rc = asyncore__ran(d, "handle_accepted", rc);
     if (rc < 0 && rc != ASYNCORE_EXIT_NOW && accepted->fd == fd) {
         map->world->close(map->world, fd);

@@ -144,7 +144,7 @@ interest(const struct asyncore_dispatcher *d)
         mask |= ASYNCORE__READ;
     }
     if (asyncore__has(d, ASYNCORE__ASK_W) || d->connecting ||
-        (d->closing && asyncore__pending(d))) {
+        (d->closing && asyncore__has(d, ASYNCORE__BLOCKED))) {
         mask |= ASYNCORE__WRITE;
     }
     /* An event that nobody handles is not waited for: a peer could keep the
@@ -279,13 +279,18 @@ void
 asyncore__sweep(struct asyncore_map *map)
 {
     map->depth++; /* a pass inside of a `destroy` leaves the rest to us */
-    while (map->closed > 0) {
-        struct asyncore_dispatcher *d = take(map);
-        if (asyncore__has(d, ASYNCORE__CLOSED)) {
-            map->closed--;
-            destroy(d);
-        } else {
-            append(map, d);
+    bool again = true;
+    while (again && map->closed > 0) {
+        again = false;
+        for (size_t n = map->ntouched; n > 0 && map->ntouched > 0; n--) {
+            struct asyncore_dispatcher *d = take(map);
+            if (asyncore__has(d, ASYNCORE__CLOSED) && d->asyncore__pins == 0) {
+                map->closed--;
+                destroy(d);
+                again = true;
+            } else {
+                append(map, d);
+            }
         }
     }
     map->depth--;

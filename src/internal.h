@@ -408,21 +408,26 @@ void asyncore__sweep(struct asyncore_map *map);
 
 /* ---- deliver.c: events to handlers, errors to handle_error ------------- */
 
-/* A life of a channel: from one socket to the closing of it; and the map it
- * was in, or NULL. */
+/* A life of a channel: from one socket to the closing of it; and of that, the
+ * stay in a map (NULL: in none). */
 struct asyncore__life {
     unsigned number;
+    uint32_t generation;
     const struct asyncore_map *map;
 };
 
 static inline struct asyncore__life
 asyncore__life(const struct asyncore_dispatcher *d)
 {
-    return (struct asyncore__life){d->asyncore__life,
-                                   asyncore__in_map(d) ? d->map : NULL};
+    struct asyncore__life life = {d->asyncore__life, 0, NULL};
+    if (asyncore__in_map(d)) {
+        life.map = d->map;
+        life.generation = d->map->slots[d->fd].generation;
+    }
+    return life;
 }
 
-/* Is it still the same connection?  In the same map, too? */
+/* Is it still the same connection?  And has not left the map, either? */
 static inline bool
 asyncore__same(const struct asyncore_dispatcher *d, struct asyncore__life life)
 {
@@ -433,8 +438,9 @@ static inline bool
 asyncore__alive(const struct asyncore_dispatcher *d,
                 struct asyncore__life life)
 {
-    return asyncore__same(d, life) &&
-           (asyncore__in_map(d) ? d->map : NULL) == life.map;
+    struct asyncore__life now = asyncore__life(d);
+    return asyncore__same(d, life) && now.map == life.map &&
+           now.generation == life.generation;
 }
 
 /* The slot of the channel's own class, or the one it inherits. */
@@ -448,21 +454,23 @@ asyncore__alive(const struct asyncore_dispatcher *d,
 int asyncore__run(struct asyncore_dispatcher *d, const char *handler,
                   int (*fn)(struct asyncore_dispatcher *d));
 
-/* Around the call of a handler of any other kind: whatever it does, nobody is
- * destroyed before we are done with him.  The channel may be in another map
- * when it returns, hence the result of the first is the argument of the
- * second. */
+/* Around the call of a handler of any other kind: whatever it does, nobody of
+ * the map is destroyed before we are done with him, nor is the channel if it
+ * is moved to another map; hence the result of the first is an argument of
+ * the second. */
 static inline struct asyncore_map *
-asyncore__enter(const struct asyncore_dispatcher *d)
+asyncore__enter(struct asyncore_dispatcher *d)
 {
+    d->asyncore__pins++;
     d->map->depth++;
     return d->map;
 }
 
 static inline void
-asyncore__leave(struct asyncore_map *map)
+asyncore__leave(struct asyncore_dispatcher *d, struct asyncore_map *map)
 {
     map->depth--;
+    d->asyncore__pins--;
 }
 
 /* Note what a handler returned; returns 0 or its error. */
@@ -538,6 +546,9 @@ struct asyncore__class {
     struct asyncore__output *(*output)(struct asyncore_dispatcher *d);
     /* it is closed: forget what belonged to the connection; may be NULL */
     void (*closed)(struct asyncore_dispatcher *d);
+    /* it is taken out of its map, it has been put into one; may be NULL */
+    void (*leaving)(struct asyncore_dispatcher *d);
+    void (*entered)(struct asyncore_dispatcher *d);
     /* it is destroyed: release all; may be NULL */
     void (*fini)(struct asyncore_dispatcher *d);
 };

@@ -174,7 +174,7 @@ pull(struct asyncore_dispatcher *d, struct asyncore__outq *q)
     struct asyncore__life life = asyncore__life(d);
     struct asyncore_map *map = asyncore__enter(d);
     ssize_t n = piece->source->pull(d, piece->arg, PULL_MOST, &given);
-    asyncore__leave(map);
+    asyncore__leave(d, map);
     if (!asyncore__same(d, life) || q->head != piece) {
         return 0; /* the source has closed or discarded it */
     }

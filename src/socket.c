@@ -485,7 +485,7 @@ asyncore_sendto(struct asyncore_dispatcher *d, const void *data, size_t len,
                 const struct asyncore_addr *to)
 {
     if (to == NULL || to->len == 0) {
-        return asyncore_dispatcher_send(d, data, len);
+        return asyncore_send(d, data, len); /* not past the queue */
     }
     int err = check_send(d, data, len);
     if (err < 0) {
