@@ -1007,6 +1007,11 @@ void
 kit_free_map(void)
 {
     if (kit.map != NULL) {
+        for (struct chan *c = kit.chans; c != NULL; c = c->next) {
+            if (c->opened && !c->destroyed) { /* also if it is in no map */
+                asyncore_close(D(c));
+            }
+        }
         asyncore_close_all(kit.map, true);
         assert_int_equal(asyncore_map_free(kit.map), 0);
         kit.map = NULL;
