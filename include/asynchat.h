@@ -86,8 +86,14 @@ struct asynchat {
         uint32_t few_failure[8];
         unsigned char kind;
     } asynchat__term;
-    size_t asynchat__left;             /* of a count */
-    size_t asynchat__held;             /* of the delimiter, at the end so far */
+    size_t asynchat__left; /* of a count */
+    size_t asynchat__held; /* of the delimiter, at the end so far */
+    struct {               /* decided, and not yet handed on, in this order: */
+        size_t released;   /* message bytes that had been held back */
+        size_t len;        /* message bytes, the first that are unread */
+        size_t term;       /* of the unread, after those, the delimiter's */
+        bool found;        /* the terminator itself */
+    } asynchat__owed;
     struct asyncore_bytes asynchat__in;   /* received, not yet looked at … */
     struct asyncore_bytes asynchat__part; /* … what it is the rest of */
     char *asynchat__stash;                /* … if it is of an earlier event */
@@ -183,7 +189,7 @@ ASYNCORE_API int asynchat_set_max_message(struct asynchat *chat, size_t max);
  *
  * Returns the bytes, valid until the handler returns.
  * Python: async_chat.ac_in_buffer. */
-ASYNCORE_API struct asyncore_bytes asynchat_unread(const struct asynchat *chat);
+ASYNCORE_API struct asyncore_bytes asynchat_unread(struct asynchat *chat);
 
 /* Treat bytes as if they had been received.
  *

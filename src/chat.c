@@ -150,6 +150,14 @@ feeding(const struct asynchat *chat)
 
 /* ---- the terminator ---- */
 
+static void
+copy_to(char *to, const char *from, size_t len)
+{
+    if (len > 0) {
+        memcpy(to, from, len);
+    }
+}
+
 /* Keep input in memory of our own: the bytes held back, what is left, and more
  * that comes after it. */
 static int
@@ -160,15 +168,13 @@ stash(struct asynchat *chat, const char *more, size_t more_len)
     if (data == NULL) {
         return -ENOMEM;
     }
-    if (held > 0) {
-        memcpy(data, chat->asynchat__term.data, held);
-    }
-    if (rest > 0) {
-        memcpy(data + held, chat->asynchat__in.data, rest);
-    }
-    if (more_len > 0) {
-        memcpy(data + held + rest, more, more_len);
-    }
+    /* Message bytes that are owed came before what is held back. */
+    size_t first = chat->asynchat__owed.len;
+    copy_to(data, chat->asynchat__in.data, first);
+    copy_to(data + first, chat->asynchat__term.data, held);
+    copy_to(data + first + held, chat->asynchat__in.data + first,
+            rest - first);
+    copy_to(data + held + rest, more, more_len);
     chat->asynchat__stash = data;
     chat->asynchat__in =
         (struct asyncore_bytes){data, held + rest + more_len};
@@ -377,6 +383,7 @@ asynchat_get_data(struct asynchat *chat)
         chat->asynchat__incoming.len = 0;
     }
     chat->asynchat__view = none;
+    chat->asynchat__length = 0;
     return data;
 }
 
@@ -455,6 +462,8 @@ found(struct asynchat *chat)
 
 /* ---- cutting ---- */
 
+static void forget_input(struct asynchat *chat);
+
 /* Take the first n bytes of what is left. */
 static const char *
 advance(struct asynchat *chat, size_t n)
@@ -465,41 +474,65 @@ advance(struct asynchat *chat, size_t n)
     return data;
 }
 
-static int
-cut_nowhere(struct asynchat *chat)
+/* What follows is decided here and handed on by pay(), one handler at a time:
+ * whatever a handler does, the rest is in the chat, in its order. */
+static bool
+owes(const struct asynchat *chat)
 {
-    size_t len = chat->asynchat__in.len;
-    return collect(chat, advance(chat, len), len);
+    return chat->asynchat__owed.found ||
+           (chat->asynchat__owed.released | chat->asynchat__owed.len) > 0;
 }
 
-static int
-cut_at_count(struct asynchat *chat)
+static void
+owe_all(struct asynchat *chat)
 {
-    struct asyncore__life life = asyncore__life(&chat->base);
+    chat->asynchat__owed.len = chat->asynchat__in.len;
+}
+
+static void
+owe_count(struct asynchat *chat)
+{
     size_t left = chat->asynchat__left, len = chat->asynchat__in.len;
     size_t n = len < left ? len : left;
     chat->asynchat__left = left - n;
-    bool last = n == left;
-    int rc = collect(chat, advance(chat, n), n);
-    if (!last || !asyncore__same(&chat->base, life)) {
-        return rc;
-    }
-    /* Unless the collector has set another, it is not armed again. */
-    if (chat->asynchat__term.kind == ASYNCHAT_COUNT &&
-        chat->asynchat__left == 0) {
+    chat->asynchat__owed.len = n;
+    if (n == left) {
+        /* Unless somebody sets it again, it has done its work. */
         chat->asynchat__term.kind = ASYNCHAT_NONE;
+        chat->asynchat__owed.found = true;
     }
-    int rc2 = found(chat);
-    return rc < 0 ? rc : rc2;
+}
+
+static void
+owe_up_to_delimiter(struct asynchat *chat)
+{
+    struct asyncore__needle needle = {chat->asynchat__term.data,
+                                      chat->asynchat__term.len,
+                                      chat->asynchat__term.failure};
+    struct asyncore__match m =
+        asyncore__match(&needle, chat->asynchat__held, chat->asynchat__in.data,
+                        chat->asynchat__in.len);
+    chat->asynchat__owed.released = m.released;
+    chat->asynchat__owed.len = m.len;
+    chat->asynchat__owed.found = m.found;
+    chat->asynchat__owed.term = m.used - m.len;
+    chat->asynchat__held = m.held;
+    if (!m.found) {
+        /* What is held back now is the end of this part. */
+        chat->asynchat__in.len = m.len;
+        chat->asynchat__owed.term = 0;
+    }
 }
 
 /* The released bytes are the delimiter's own: if they are in the chat itself,
  * a collector that sets another would change them under its hands. */
 static int
-collect_released(struct asynchat *chat, size_t len)
+pay_released(struct asynchat *chat)
 {
     char copy[sizeof chat->asynchat__term.few];
     const char *data = chat->asynchat__term.data;
+    size_t len = chat->asynchat__owed.released;
+    chat->asynchat__owed.released = 0;
     if (data == chat->asynchat__term.few) {
         memcpy(copy, data, len);
         data = copy;
@@ -508,36 +541,19 @@ collect_released(struct asynchat *chat, size_t len)
 }
 
 static int
-cut_at_delimiter(struct asynchat *chat)
+pay(struct asynchat *chat)
 {
-    struct asyncore__needle needle = {chat->asynchat__term.data,
-                                      chat->asynchat__term.len,
-                                      chat->asynchat__term.failure};
-    struct asyncore__match m =
-        asyncore__match(&needle, chat->asynchat__held, chat->asynchat__in.data,
-                        chat->asynchat__in.len);
-    struct asyncore__life life = asyncore__life(&chat->base);
-    const char *data = advance(chat, m.used);
-    int rc = 0;
-    chat->asynchat__held = m.held;
-    if (m.released > 0) {
-        rc = collect_released(chat, m.released);
-        if (!asyncore__same(&chat->base, life)) {
-            return rc;
-        }
+    if (chat->asynchat__owed.released > 0) {
+        return pay_released(chat);
     }
-    if (m.len > 0) {
-        int rc2 = collect(chat, data, m.len);
-        rc = rc < 0 ? rc : rc2;
-        if (!asyncore__same(&chat->base, life)) {
-            return rc;
-        }
+    if (chat->asynchat__owed.len > 0) {
+        size_t len = chat->asynchat__owed.len;
+        chat->asynchat__owed.len = 0;
+        return collect(chat, advance(chat, len), len);
     }
-    if (m.found) {
-        int rc2 = found(chat);
-        rc = rc < 0 ? rc : rc2;
-    }
-    return rc;
+    chat->asynchat__owed.found = false;
+    advance(chat, chat->asynchat__owed.term);
+    return found(chat);
 }
 
 /* The end of the first whole message in what is left, or NULL.  Short
@@ -574,7 +590,7 @@ cut_whole_messages(struct asynchat *chat)
            chat->asynchat__held == 0 && chat->asynchat__flags == FEEDING &&
            chat->asynchat__max == 0 && ops->collect_incoming_data == NULL &&
            (chat->asynchat__view.len | chat->asynchat__incoming.len) == 0 &&
-           !chat->base.map->exiting) {
+           !chat->base.map->exiting && !chat->base.closing) {
         const char *last = find_whole(chat);
         if (last == NULL) {
             break;
@@ -594,21 +610,21 @@ static int
 cut(struct asynchat *chat)
 {
     int rc = 0;
-    while (rc >= 0 && chat->asynchat__in.len > 0) {
-        switch (chat->asynchat__term.kind) {
-        case ASYNCHAT_DELIMITER:
+    while (rc >= 0 && (owes(chat) || chat->asynchat__in.len > 0)) {
+        if (chat->base.closing) {
+            forget_input(chat); /* nobody is to hear of it any more */
+        } else if (owes(chat)) {
+            rc = pay(chat);
+        } else if (chat->asynchat__term.kind == ASYNCHAT_NONE) {
+            owe_all(chat);
+        } else if (chat->asynchat__term.kind == ASYNCHAT_COUNT) {
+            owe_count(chat);
+        } else {
             rc = cut_whole_messages(chat);
-            if (rc >= 0 && chat->asynchat__in.len > 0 &&
+            if (rc >= 0 && chat->asynchat__in.len > 0 && !owes(chat) &&
                 chat->asynchat__term.kind == ASYNCHAT_DELIMITER) {
-                rc = cut_at_delimiter(chat);
+                owe_up_to_delimiter(chat);
             }
-            break;
-        case ASYNCHAT_COUNT:
-            rc = cut_at_count(chat);
-            break;
-        default:
-            rc = cut_nowhere(chat);
-            break;
         }
         if (chat->base.map->exiting) {
             rc = ASYNCORE_EXIT_NOW;
@@ -653,9 +669,9 @@ end_feeding(struct asynchat *chat, struct asyncore__life life, int rc,
         err = settle(chat);
         if (err >= 0 && chat->asynchat__in.len + more_len > 0) {
             err = stash(chat, more, more_len);
-            if (err >= 0) {
-                err = resume_later(chat);
-            }
+        }
+        if (err >= 0 && (chat->asynchat__in.len > 0 || owes(chat))) {
+            err = resume_later(chat);
         }
     }
     if (chat->asynchat__incoming.len == 0) {
@@ -698,16 +714,14 @@ asynchat_feed(struct asynchat *chat, const void *data, size_t len)
     }
     if (inner) {
         /* The outer one goes on with what we leave, in its own time. */
-        if (asyncore__same(&chat->base, life) &&
+        int err = settle(chat);
+        if (err >= 0 && asyncore__same(&chat->base, life) &&
             chat->asynchat__in.len + more_len > 0) {
-            int err = stash(chat, more, more_len);
-            if (err < 0) {
-                rc = asyncore__catch(&chat->base, err);
-                asyncore_close(&chat->base);
-            }
+            err = stash(chat, more, more_len);
         }
-        if (settle(chat) < 0) {
-            asyncore__catch(&chat->base, -ENOMEM);
+        if (err < 0) {
+            asyncore__catch(&chat->base,
+                            asyncore__fail(&chat->base, "collect", err));
             asyncore_close(&chat->base);
         }
         chat->asynchat__part = outer;
@@ -719,16 +733,12 @@ asynchat_feed(struct asynchat *chat, const void *data, size_t len)
 }
 
 struct asyncore_bytes
-asynchat_unread(const struct asynchat *chat)
+asynchat_unread(struct asynchat *chat)
 {
     struct asyncore_bytes rest = {NULL, 0};
     if (valid(chat)) {
+        (void)unhold(chat); /* without memory: all but those few bytes */
         rest = chat->asynchat__in;
-        if (chat->asynchat__held > 0) {
-            /* Nothing can be left behind the beginning of a delimiter. */
-            rest.data = chat->asynchat__term.data;
-            rest.len = chat->asynchat__held;
-        }
     }
     return rest;
 }
@@ -748,7 +758,7 @@ static void
 entered(struct asyncore_dispatcher *d)
 {
     struct asynchat *chat = chat_of(d);
-    if (chat->asynchat__in.len > 0 && !feeding(chat)) {
+    if ((chat->asynchat__in.len > 0 || owes(chat)) && !feeding(chat)) {
         int err = resume_later(chat);
         if (err < 0) {
             asyncore__catch(d, asyncore__fail(d, "add_channel", err));
@@ -761,6 +771,7 @@ forget_input(struct asynchat *chat)
 {
     chat->asynchat__in = (struct asyncore_bytes){NULL, 0};
     chat->asynchat__held = 0;
+    memset(&chat->asynchat__owed, 0, sizeof chat->asynchat__owed);
     chat->asynchat__length = 0;
     chat->asynchat__flags &= ~(unsigned)SKIPPING;
     leaving(&chat->base);

@@ -99,8 +99,7 @@ int
 asyncore__called(struct asyncore_map *map, int result)
 {
     if (result == ASYNCORE_EXIT_NOW) {
-        map->exiting = true;
-        return result;
+        return asyncore__exit(map);
     }
     if (result < 0 && result != -EAGAIN) {
         log_failed_call(result);

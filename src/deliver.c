@@ -31,8 +31,7 @@ asyncore__ran(struct asyncore_dispatcher *d, const char *handler, int result)
     }
     struct asyncore_map *map = d->map;
     if (result == ASYNCORE_EXIT_NOW) {
-        map->exiting = true;
-        return result;
+        return asyncore__exit(map);
     }
     if (map->failed.code != result) {
         asyncore__fail(d, handler, result); /* he made it up himself */
@@ -64,8 +63,7 @@ handle_error(struct asyncore_dispatcher *d, const struct asyncore_error *err)
         return 0;
     }
     if (again == ASYNCORE_EXIT_NOW) {
-        d->map->exiting = true;
-        return again;
+        return asyncore__exit(d->map);
     }
     /* The original's loop ends here; ours does not. */
     struct asyncore_error second = {again, "handle_error", err->handler};
@@ -86,7 +84,7 @@ asyncore__catch(struct asyncore_dispatcher *d, int result)
     bool told = map->failed_told && err.code == result;
     map->failed = (struct asyncore_error){0, NULL, NULL};
     if (err.code != result) {
-        err = (struct asyncore_error){result, NULL, NULL};
+        err = (struct asyncore_error){result, "call", NULL};
     }
     if (d->fd < 0) {
         /* Closed by its own handler, which failed after that.  No handler
@@ -366,7 +364,9 @@ asyncore__deliver(struct asyncore_map *map, size_t first)
 {
     size_t end = map->nready;
     int rc = 0;
-    sort_by_pos(map->ready + first, end - first);
+    if (end > first) {
+        sort_by_pos(map->ready + first, end - first);
+    }
     for (size_t i = first; i < end && rc >= 0 && !map->exiting; i++) {
         /* A copy: a pass inside of a handler may move the array. */
         struct asyncore__ready event = map->ready[i];

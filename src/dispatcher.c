@@ -109,6 +109,9 @@ int
 asyncore__open(struct asyncore_dispatcher *d, int fd,
                const struct asyncore__transport *transport, bool stream)
 {
+    if (asyncore__has(d, ASYNCORE__DESTROYED)) {
+        return -EBADF; /* it must be initialised anew */
+    }
     d->fd = fd;
     int err = asyncore__map_add(d->map, d);
     if (err < 0) {

@@ -73,7 +73,7 @@ asyncore_touch(struct asyncore_dispatcher *d)
 void
 asyncore__bury(struct asyncore_dispatcher *d)
 {
-    if (!asyncore__has(d, ASYNCORE__CLOSED)) {
+    if (!asyncore__has(d, ASYNCORE__CLOSED | ASYNCORE__DESTROYED)) {
         asyncore__set(d, ASYNCORE__CLOSED);
         d->map->closed++;
         asyncore__touch(d);
@@ -266,9 +266,9 @@ destroy(struct asyncore_dispatcher *d)
     if (asyncore__class_of(d)->fini != NULL) {
         asyncore__class_of(d)->fini(d);
     }
-    d->asyncore__magic = 0;
+    asyncore__set(d, ASYNCORE__DESTROYED);
     if (fn != NULL) {
-        fn(d); /* a channel in the caller's memory is gone now */
+        fn(d); /* a channel in the caller's memory may be gone now */
     }
     if (owned) {
         asyncore__free(d);

@@ -89,6 +89,7 @@ struct asyncore__piece {
     const struct asyncore__source_ops *source;
     void (*release)(void *data, size_t len, void *arg);
     void *arg;
+    bool busy, dropped; /* is being asked; and was dropped meanwhile */
     char data[];
 };
 
@@ -124,6 +125,10 @@ int asyncore__outq_peek(const struct asyncore__outq *q, struct iovec *iov,
 void asyncore__outq_consume(struct asyncore__outq *q, size_t n);
 /* Drop the first piece, a source. */
 void asyncore__outq_pop(struct asyncore__outq *q);
+/* Keep the first piece, a source, while it is asked; returns it. */
+struct asyncore__piece *asyncore__outq_hold(struct asyncore__outq *q);
+/* Returns false if it was dropped meanwhile, and is gone now. */
+bool asyncore__outq_unhold(struct asyncore__piece *piece);
 void asyncore__outq_clear(struct asyncore__outq *q);
 
 /* ---- world.c: the one door to the operating system --------------------- */
@@ -236,7 +241,8 @@ enum {
     ASYNCORE__LOST = 1 << 14,     /* its connect() failed: to be closed */
     ASYNCORE__BLOCKED = 1 << 15,  /* output waits for a write event */
     ASYNCORE__LINGERING = 1 << 16, /* all is sent, the peer is yet to end */
-    ASYNCORE__DRAINED = 1 << 17    /* handle_drain is to be told */
+    ASYNCORE__DRAINED = 1 << 17,   /* handle_drain is to be told */
+    ASYNCORE__DESTROYED = 1 << 18  /* `destroy` has been called */
 };
 
 static inline bool
@@ -469,8 +475,18 @@ asyncore__enter(struct asyncore_dispatcher *d)
 static inline void
 asyncore__leave(struct asyncore_dispatcher *d, struct asyncore_map *map)
 {
-    map->depth--;
+    if (--map->depth == 0) {
+        map->exiting = false; /* there was no loop to leave */
+    }
     d->asyncore__pins--;
+}
+
+/* A handler has asked to leave the loop; returns ASYNCORE_EXIT_NOW. */
+static inline int
+asyncore__exit(struct asyncore_map *map)
+{
+    map->exiting = map->depth > 0;
+    return ASYNCORE_EXIT_NOW;
 }
 
 /* Note what a handler returned; returns 0 or its error. */

@@ -147,7 +147,7 @@ total(const struct iovec *iov, int n)
 }
 
 /* One send of as much of the queue as fits into it.  Returns 1: more could be
- * sent; 0: not now; or an error. */
+ * sent; 0: not now, or not any more; or an error. */
 static int
 send_queued(struct asyncore_dispatcher *d, struct asyncore__outq *q)
 {
@@ -155,28 +155,29 @@ send_queued(struct asyncore_dispatcher *d, struct asyncore__outq *q)
     int n = asyncore__outq_peek(q, iov, PIECES_PER_SEND);
     size_t len = total(iov, n);
     ssize_t sent = send_bytes(d, iov, n);
+    if (sent == -EAGAIN || (sent >= 0 && (size_t)sent < len)) {
+        asyncore__set(d, ASYNCORE__BLOCKED);
+    }
     if (sent > 0) {
         asyncore__outq_consume(q, (size_t)sent);
     }
-    if (sent == -EAGAIN || (sent >= 0 && (size_t)sent < len)) {
-        asyncore__set(d, ASYNCORE__BLOCKED);
-        return 0;
+    if (sent < 0 && sent != -EAGAIN) {
+        return asyncore__io_failed(d, "send", (int)sent);
     }
-    return sent < 0 ? (int)sent : 1;
+    return sent == (ssize_t)len;
 }
 
 /* The queue begins with a source that has given no bytes: ask it. */
 static int
 pull(struct asyncore_dispatcher *d, struct asyncore__outq *q)
 {
-    struct asyncore__piece *piece = q->head;
+    struct asyncore__piece *piece = asyncore__outq_hold(q);
     struct iovec given = {NULL, 0};
-    struct asyncore__life life = asyncore__life(d);
     struct asyncore_map *map = asyncore__enter(d);
     ssize_t n = piece->source->pull(d, piece->arg, PULL_MOST, &given);
     asyncore__leave(d, map);
-    if (!asyncore__same(d, life) || q->head != piece) {
-        return 0; /* the source has closed or discarded it */
+    if (!asyncore__outq_unhold(piece)) {
+        return 0; /* the source has closed or discarded itself */
     }
     if (n != 0) {
         return n < 0 ? (int)n : 1;
@@ -221,13 +222,13 @@ send_pending(struct asyncore_dispatcher *d, struct asyncore__output *out)
     asyncore__unset(d, ASYNCORE__BLOCKED);
     int rc = send_all(d, &out->queue);
     if (!asyncore__same(d, life)) {
-        return 0;
+        return rc == -EAGAIN ? 0 : rc;
     }
     if (was_blocked != asyncore__has(d, ASYNCORE__BLOCKED)) {
         asyncore__touch(d); /* its interest changes */
     }
     if (rc < 0 && rc != -EAGAIN) {
-        return asyncore__io_failed(d, "send", rc);
+        return rc;
     }
     regulate(d, out);
     return 0;

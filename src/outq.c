@@ -38,13 +38,23 @@ link_piece(struct asyncore__outq *q, struct asyncore__piece *piece)
     q->tail = piece;
 }
 
-static void
-drop_head(struct asyncore__outq *q)
+static struct asyncore__piece *
+unlink_head(struct asyncore__outq *q)
 {
     struct asyncore__piece *piece = q->head;
     q->head = piece->next;
     if (q->head == NULL) {
         q->tail = NULL;
+    }
+    return piece;
+}
+
+static void
+drop(struct asyncore__piece *piece)
+{
+    if (piece->busy) {
+        piece->dropped = true;
+        return;
     }
     if (piece->release != NULL) {
         bool source = piece->kind == ASYNCORE__SOURCE;
@@ -185,27 +195,52 @@ asyncore__outq_peek(const struct asyncore__outq *q, struct iovec *iov, int max)
 void
 asyncore__outq_consume(struct asyncore__outq *q, size_t n)
 {
+    /* The queue first, then those who are told: they may clear it, or push. */
+    struct asyncore__outq gone = {0};
     while (q->head != NULL) {
         struct asyncore__piece *piece = q->head;
         size_t here = piece->end - piece->start;
-        size_t gone = n < here ? n : here;
-        piece->start += gone;
-        n -= gone;
+        size_t taken = n < here ? n : here;
+        piece->start += taken;
+        n -= taken;
         if (piece->kind == ASYNCORE__SOURCE) {
-            return;
+            break;
         }
-        q->len -= gone;
-        if (gone < here) {
-            return;
+        q->len -= taken;
+        if (taken < here) {
+            break;
         }
-        drop_head(q);
+        unlink_head(q);
+        piece->next = NULL;
+        link_piece(&gone, piece);
+    }
+    while (gone.head != NULL) {
+        drop(unlink_head(&gone));
     }
 }
 
 void
 asyncore__outq_pop(struct asyncore__outq *q)
 {
-    drop_head(q);
+    drop(unlink_head(q));
+}
+
+struct asyncore__piece *
+asyncore__outq_hold(struct asyncore__outq *q)
+{
+    q->head->busy = true;
+    return q->head;
+}
+
+bool
+asyncore__outq_unhold(struct asyncore__piece *piece)
+{
+    piece->busy = false;
+    if (piece->dropped) {
+        drop(piece);
+        return false;
+    }
+    return true;
 }
 
 void
@@ -215,6 +250,6 @@ asyncore__outq_clear(struct asyncore__outq *q)
     struct asyncore__outq old = *q;
     *q = (struct asyncore__outq){0};
     while (old.head != NULL) {
-        drop_head(&old);
+        drop(unlink_head(&old));
     }
 }

@@ -144,12 +144,13 @@ advance(struct file_part *file, ssize_t n)
 }
 
 static ssize_t
-read_part(struct file_part *file, size_t most, struct iovec *ret)
+read_part(struct asyncore_dispatcher *d, struct file_part *file, size_t most,
+          struct iovec *ret)
 {
     if (file->buffer == NULL) {
         file->buffer = asyncore__realloc(NULL, READ_BYTES);
         if (file->buffer == NULL) {
-            return -ENOMEM;
+            return asyncore__fail(d, "pread", -ENOMEM);
         }
     }
     size_t want = most < READ_BYTES ? most : READ_BYTES;
@@ -159,7 +160,7 @@ read_part(struct file_part *file, size_t most, struct iovec *ret)
                                file->offset);
     } while (n == -EINTR);
     if (n <= 0) {
-        return n < 0 ? n : -ENODATA;
+        return asyncore__fail(d, "pread", n < 0 ? (int)n : -ENODATA);
     }
     advance(file, n);
     *ret = (struct iovec){file->buffer, (size_t)n};
@@ -176,7 +177,7 @@ pull_file(struct asyncore_dispatcher *d, void *arg, size_t most,
     }
     most = file->left < most ? file->left : most;
     if (file->buffer != NULL) {
-        return read_part(file, most, ret);
+        return read_part(d, file, most, ret);
     }
     ssize_t n;
     do {
@@ -185,10 +186,10 @@ pull_file(struct asyncore_dispatcher *d, void *arg, size_t most,
     } while (n == -EINTR);
     asyncore__set(d, ASYNCORE__SERVED);
     if (n == -ENOSYS || n == -EINVAL) {
-        return read_part(file, most, ret);
+        return read_part(d, file, most, ret);
     }
     if (n == 0) {
-        return -ENODATA;
+        return asyncore__fail(d, "sendfile", -ENODATA);
     }
     if (n == -EAGAIN || (n > 0 && (size_t)n < most)) {
         asyncore__set(d, ASYNCORE__BLOCKED);
@@ -196,7 +197,7 @@ pull_file(struct asyncore_dispatcher *d, void *arg, size_t most,
     if (n > 0) {
         advance(file, n);
     }
-    return n;
+    return n < 0 ? asyncore__io_failed(d, "sendfile", (int)n) : n;
 }
 
 static void

@@ -484,12 +484,12 @@ work_is_linear(void **state)
     assert_true(needle != NULL && stream != NULL);
     seed = 99;
     for (size_t i = 0; i < COUNT(sizes); i++) {
-        size_t bytes = sizes[i] == 4         ? len
-                       : sizes[i] == LONGEST ? len / 4
-                                             : len / 16;
         for (int what = 0; what < SHAPES; what++) {
             shape(needle, sizes[i], (enum shape)what);
             for (int kind = 0; kind < ADVERSARIES; kind++) {
+                size_t bytes = sizes[i] == LONGEST          ? len / 8
+                               : sizes[i] == 4 && kind == 0 ? len
+                                                            : len / 32;
                 adversary(stream, bytes, needle, sizes[i], kind);
                 for (size_t p = 0; p < COUNT(pieces); p++) {
                     assert_linear(needle, sizes[i], stream, bytes, pieces[p],
