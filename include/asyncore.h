@@ -220,8 +220,9 @@ ASYNCORE_API int asyncore_map_create(const char *backend,
  *
  *   map   NULL is fine and does nothing
  *
- * Returns 0, or -EBUSY: channels are still in it (asyncore_close_all()), or
- * its loop is running. */
+ * Returns 0, or -EBUSY: channels of it are open (asyncore_close_all()), or its
+ * loop or a handler of it is running.  A channel that was initialised for the
+ * map and has no descriptor must have been closed, too. */
 ASYNCORE_API int asyncore_map_free(struct asyncore_map *map);
 
 /* The calling thread's default map, made on first use; this is what NULL

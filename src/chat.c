@@ -496,6 +496,7 @@ owe_count(struct asynchat *chat)
     size_t n = len < left ? len : left;
     chat->asynchat__left = left - n;
     chat->asynchat__owed.len = n;
+    chat->asynchat__owed.term = 0;
     if (n == left) {
         /* Unless somebody sets it again, it has done its work. */
         chat->asynchat__term.kind = ASYNCHAT_NONE;

@@ -130,6 +130,7 @@ pass(struct asyncore_map *map, int64_t timeout)
     if (rc < 0) {
         return rc;
     }
+    clean_up(map); /* of what was closed outside of a pass */
     size_t first = map->nready;
     /* An exit that a handler further out has asked for is not ours. */
     bool outer_exit = map->exiting;
