@@ -125,7 +125,7 @@ asyncore__calls_woken(struct asyncore_map *map)
 {
     /* In this order: who posts after the flag is down writes again. */
     map->world->wake_drain(map->world, map->wake_fd[0]);
-    atomic_store(&map->woken, false);
+    atomic_exchange(&map->woken, false);
 }
 
 /* Append what was posted to the calls to make, oldest first. */

@@ -238,6 +238,9 @@ rested(struct asyncore_map *map, void *arg)
 {
     (void)arg;
     map->resting = 0;
+    if (map->reserve_fd < 0) {
+        map->reserve_fd = map->world->open_reserve(map->world);
+    }
     for (size_t i = 0; i < map->all.len; i++) {
         struct asyncore_dispatcher *d = map->all.at[i];
         if (d != NULL && asyncore__has(d, ASYNCORE__RESTING)) {

@@ -138,6 +138,9 @@ interest(const struct asyncore_dispatcher *d)
     if (asyncore__has(d, ASYNCORE__LINGERING)) {
         return ASYNCORE__READ;
     }
+    if (asyncore__has(d, ASYNCORE__TOLD) && d->error < 0) {
+        return 0; /* it is lost: there is nothing to wait for */
+    }
     unsigned mask = 0;
     if (asyncore__has(d, ASYNCORE__ASK_R) && !d->closing &&
         !asyncore__has(d, ASYNCORE__EOF | ASYNCORE__TOLD | ASYNCORE__PAUSED)) {

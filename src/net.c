@@ -45,6 +45,8 @@ asyncore__accept_again(int code)
 #endif
     case EHOSTUNREACH:
     case EOPNOTSUPP:
+    case EPERM: /* a firewall's doing */
+    case ETIMEDOUT:
     case ENETUNREACH:
         return true;
     default:

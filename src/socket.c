@@ -172,9 +172,11 @@ find_kind(struct asyncore__world *w, int fd, struct kind *kind)
         kind->peer.len = 0;
         int code = 0;
         w->getsockopt(w, fd, SOL_SOCKET, SO_ACCEPTCONN, &listening);
-        w->getsockopt(w, fd, SOL_SOCKET, SO_ERROR, &code);
         kind->listening = listening != 0;
-        if (kind->stream && code != 0) {
+        if (kind->stream) {
+            w->getsockopt(w, fd, SOL_SOCKET, SO_ERROR, &code);
+        }
+        if (code != 0) {
             /* It had a peer, who has reset it: the first read will tell. */
             kind->connected = true;
             kind->error = -code;
@@ -587,10 +589,10 @@ asyncore_recv_oob(struct asyncore_dispatcher *d, void *buf, size_t len)
     do {
         n = world(d)->recv(world(d), d->fd, buf, len, MSG_OOB);
     } while (n == -EINTR);
-    if (n == -EINVAL) {
-        return asyncore__fail(d, "recv", -EINVAL); /* no urgent byte */
-    }
-    return received(d, n);
+    asyncore__set(d, ASYNCORE__SERVED);
+    /* Neither "no urgent byte" nor the end behind it says anything of the
+     * stream. */
+    return n >= 0 || n == -EINVAL ? n : asyncore__io_failed(d, "recv", (int)n);
 }
 
 /* ---- the transport ---- */
