@@ -2,7 +2,7 @@
 # The house's one-word commands.  Meson does the work, everything goes under
 # build/.  `make help` lists the verbs.
 
-asan = -Db_sanitize=address,undefined -Db_lundef=false -Dbuildtype=debug \
+asan = -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 \
        -Dc_args=-fno-sanitize-recover=all
 tsan = -Db_sanitize=thread -Db_lundef=false
 coverage = -Db_coverage=true -Dbuildtype=debug
@@ -39,10 +39,10 @@ test: deps-test build/build.ninja
 	@tools/test build
 
 asan: deps-test build/asan/build.ninja
-	@tools/test build/asan
+	@tools/test build/asan --timeout-multiplier 2
 
 tsan: deps-test build/tsan/build.ninja
-	@tools/test build/tsan
+	@tools/test build/tsan --timeout-multiplier 2
 
 valgrind: deps-valgrind build/build.ninja
 	@test -d build/tests || meson configure build -Dtests=true
@@ -50,7 +50,7 @@ valgrind: deps-valgrind build/build.ninja
 
 coverage: deps-coverage build/coverage/build.ninja
 	@find build/coverage -name '*.gcda' -delete
-	@tools/test build/coverage
+	@tools/test build/coverage --timeout-multiplier 4
 	@gcovr --root . --filter src/ build/coverage
 
 format: deps-format
