@@ -154,6 +154,11 @@ class Process:
         self.popen.send_signal(number)
         return self.wait()
 
+    def is_asleep(self):
+        """Does it wait for something?"""
+        with open(f"/proc/{self.pid}/stat", encoding="ascii") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "S"
+
     def status(self, field):
         """A size out of /proc/PID/status, in bytes."""
         with open(f"/proc/{self.pid}/status", encoding="ascii") as status:
@@ -181,9 +186,14 @@ class Server(Process):
 
     def find_address(self, lines):
         """Ours say HOST:PORT, nc HOST PORT, socat AF=2 HOST:PORT."""
-        found = lines.search(
-            r"(?i)listening on (?:AF=\d+ )?(?:\[(.+?)\]|([^ :\n]+))[: ](\d+)"
-        )
+        try:
+            found = lines.search(
+                r"(?i)listening on (?:AF=\d+ )?"
+                r"(?:\[(.+?)\]|([^ :\n]+))[: ](\d+)"
+            )
+        except AssertionError as error:
+            self.popen.kill()
+            raise AssertionError(self.stderr.all()) from error
         self.host, self.port = found[1] or found[2], int(found[3])
         self.address = self.host, self.port
 
@@ -330,6 +340,18 @@ def wait_for(condition):
         if time.monotonic() > deadline:
             raise AssertionError("it did not happen")
         os.sched_yield()
+
+
+def kernel_queues(port, peer_port):
+    """What the kernel keeps for one end of a connection on 127.0.0.1: bytes
+    not yet acknowledged by the peer, bytes not yet read."""
+    end = f" 0100007F:{port:04X} 0100007F:{peer_port:04X} "
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        for line in table:
+            if end in line:
+                queues = line.split()[4].split(":")
+                return int(queues[0], 16), int(queues[1], 16)
+    raise AssertionError("there is no such connection")
 
 
 def digest(data):
