@@ -169,7 +169,6 @@ without_memory_nothing_is_borrowed(void **state)
 /* ---- re-entry ---- */
 
 static struct asyncore__outq *the_queue;
-static unsigned clears;
 
 static void
 append_more(void *data, size_t len, void *arg)
