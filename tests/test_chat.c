@@ -642,6 +642,29 @@ discarding_forgets_what_is_held(void **state)
 }
 
 static int
+discard_in_collector(struct talk *t, const char *data, size_t len)
+{
+    (void)data;
+    (void)len;
+    t->on_collect = NULL;
+    return asynchat_discard_buffers(&t->chat);
+}
+
+static void
+discarding_in_the_collector_of_held_bytes(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", TALK_COLLECT);
+    asynchat_set_terminator(&t->chat, "\r\n\r\n", 4);
+    talk_hear(t, "a\r\n");
+    assert_trace("t.collect \"a\"\n");
+    t->on_collect = discard_in_collector;
+    talk_hear(t, "bcd\r\n\r\nX\r\n\r\n");
+    /* "bcd" had not been looked at yet. */
+    assert_trace("t.collect \"\\r\\n\"\n");
+}
+
+static int
 upgrade(struct talk *t)
 {
     struct asyncore_bytes rest = asynchat_unread(&t->chat);
@@ -685,6 +708,30 @@ detaching_after_input_that_was_put_by(void **state)
     talk_hear(t, "tlsx\ny");
     assert_trace("t.found \"start\\r\"\no.found \"x\"\nt.destroy\n");
     assert_string_equal(text_get(&noted), "x\ny");
+    text_clear(&noted);
+}
+
+static int
+upgrade_in_collector(struct talk *t, const char *data, size_t len)
+{
+    (void)data;
+    (void)len;
+    return upgrade(t);
+}
+
+static void
+detaching_in_the_collector_of_held_bytes(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", TALK_COLLECT), *o = talk_new("o", 0);
+    text_clear(&noted);
+    asynchat_set_terminator(&t->chat, "\r\n\r\n", 4);
+    talk_hear(t, "a\r\n");
+    t->on_collect = upgrade_in_collector;
+    t->other = o;
+    talk_hear(t, "bcd\r\n\r\nX");
+    /* All that has been given to no collector, and nothing else. */
+    assert_string_equal(text_get(&noted), "bcd\r\n\r\nX");
     text_clear(&noted);
 }
 
@@ -807,6 +854,23 @@ exit_now_in_the_collector(void **state)
 }
 
 static void
+exit_now_out_of_a_feed_by_hand(void **state)
+{
+    (void)state;
+    struct talk *t = open_plain("t");
+    t->on_found = exit_now;
+    assert_int_equal(asynchat_feed(&t->chat, "one\r\ntwo\r\n", 10),
+                     ASYNCORE_EXIT_NOW);
+    assert_trace("t.found \"one\"\n");
+    t->on_found = NULL;
+    /* What is left comes first, and nobody leaves any more. */
+    assert_int_equal(asynchat_feed(&t->chat, "three\r\nfour\r\n", 13), 0);
+    assert_trace("t.found \"two\"\nt.found \"three\"\nt.found \"four\"\n");
+    kit_pass();
+    assert_trace("");
+}
+
+static void
 exit_now_then_moved_to_another_map(void **state)
 {
     (void)state;
@@ -853,6 +917,59 @@ loop_inside_found(void **state)
     talk_hear(t, "ur\r\n");
     assert_trace("t.found \"one\"\nt.found \"two\"\nt.found \"three\"\nout\n"
                  "t.found \"four\"\n");
+}
+
+static int
+loop_inside_collector(struct talk *t, const char *data, size_t len)
+{
+    (void)data;
+    (void)len;
+    if (t->collected == 1) {
+        kit_write(t->peer, "three\r\nfour\r\n", 13);
+        assert_int_equal(asyncore_loop(0.01, false, kit.map, 2), 0);
+        kit_trace("out");
+    }
+    return 0;
+}
+
+static void
+loop_inside_the_collector(void **state)
+{
+    (void)state;
+    struct talk *t = open_lines("t");
+    t->on_collect = loop_inside_collector;
+    talk_hear(t, "one\r\ntwo\r\n");
+    kit_pass();
+    /* In whichever loop: each message once, in order, for itself. */
+    assert_true(strstr(text_get(&kit.trace), "out\n") != NULL);
+    assert_string_equal(text_get(&t->in), "onetwothreefour");
+    assert_int_equal(t->found, 4);
+    const char *at = text_get(&kit.trace);
+    static const char *const found[] = {
+        "t.found \"one\"\n", "t.found \"two\"\n", "t.found \"three\"\n",
+        "t.found \"four\"\n"};
+    for (size_t i = 0; i < COUNT(found); i++) {
+        at = strstr(at, found[i]);
+        if (at == NULL) {
+            fail_msg("no %s in\n%s", found[i], text_get(&kit.trace));
+        }
+    }
+    text_clear(&kit.trace);
+}
+
+static void
+loop_inside_the_collector_of_held_bytes(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", TALK_COLLECT);
+    asynchat_set_terminator(&t->chat, "\r\n\r\n", 4);
+    talk_hear(t, "\r\n");
+    t->on_collect = loop_inside_collector;
+    talk_hear(t, "bcd\r\n\r\nX");
+    kit_pass();
+    assert_string_equal(text_get(&t->in), "\r\nbcdXthree\r\nfour");
+    assert_int_equal(t->found, 1);
+    text_clear(&kit.trace);
 }
 
 static int
@@ -1083,6 +1200,21 @@ too_long_survived_by_handle_error_is_skipped(void **state)
     assert_trace("t.error EMSGSIZE handle_too_long\nt.found \"x\"\n");
 }
 
+static void
+no_message_is_too_long_without_a_terminator(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", TALK_COLLECT);
+    asynchat_set_max_message(&t->chat, 4);
+    talk_hear(t, "123456789");
+    assert_trace("t.collect \"123456789\"\n");
+    /* Taken: the next message begins, and may be as long as any. */
+    assert_int_equal(asynchat_get_data(&t->chat).len, 9);
+    asynchat_set_terminator(&t->chat, CR, 2);
+    talk_hear(t, "1234\r\n");
+    assert_trace("t.collect \"1234\"\nt.found \"1234\"\n");
+}
+
 static int
 close_in_too_long(struct talk *t)
 {
@@ -1259,15 +1391,20 @@ main(void)
         TALK_TEST(message_outlives_the_closing),
         TALK_TEST(discarding_in_found_forgets_the_rest),
         TALK_TEST(discarding_forgets_what_is_held),
+        TALK_TEST(discarding_in_the_collector_of_held_bytes),
         TALK_TEST(detaching_hands_over_unread_input),
         TALK_TEST(detaching_after_input_that_was_put_by),
+        TALK_TEST(detaching_in_the_collector_of_held_bytes),
         TALK_TEST(unread_is_what_nobody_has_seen),
         TALK_TEST(set_aside_in_found_goes_on_with_its_input),
         TALK_TEST(exit_now_loses_no_input),
         TALK_TEST(exit_now_then_closed),
         TALK_TEST(exit_now_in_the_collector),
+        TALK_TEST(exit_now_out_of_a_feed_by_hand),
         TALK_TEST(exit_now_then_moved_to_another_map),
         TALK_TEST(loop_inside_found),
+        TALK_TEST(loop_inside_the_collector),
+        TALK_TEST(loop_inside_the_collector_of_held_bytes),
         TALK_TEST(feed_inside_found_comes_after_what_is_left),
         TALK_TEST(closed_then_looped_inside_a_feed_by_hand),
         TALK_TEST(close_all_inside_found),
@@ -1281,6 +1418,7 @@ main(void)
         TALK_TEST(too_long_can_be_skipped),
         TALK_TEST(too_long_however_cut),
         TALK_TEST(too_long_survived_by_handle_error_is_skipped),
+        TALK_TEST(no_message_is_too_long_without_a_terminator),
         TALK_TEST(closing_in_too_long),
         TALK_TEST(error_out_of_too_long),
         TALK_TEST(from_knows_its_own),

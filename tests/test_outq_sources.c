@@ -169,6 +169,41 @@ without_memory_nothing_is_borrowed(void **state)
 /* ---- re-entry ---- */
 
 static struct asyncore__outq *the_queue;
+static unsigned clears;
+
+static void
+clear_and_append(void *data, size_t len, void *arg)
+{
+    char bytes[7];
+    (void)data;
+    (void)len;
+    (void)arg;
+    if (clears++ == 0) {
+        asyncore__outq_clear(the_queue);
+        kit_bytes(bytes, 100, 7);
+        assert_int_equal(asyncore__outq_append(the_queue, bytes, 7), 0);
+    }
+}
+
+static void
+release_that_clears_and_appends(void **state)
+{
+    (void)state;
+    struct asyncore__outq q = {0};
+    static char bytes[20];
+    the_queue = &q;
+    clears = 0;
+    /* Both are sent at once; what the first release appends is not. */
+    assert_int_equal(
+        asyncore__outq_borrow(&q, bytes, 10, clear_and_append, NULL), 0);
+    assert_int_equal(
+        asyncore__outq_borrow(&q, bytes + 10, 10, clear_and_append, NULL), 0);
+    asyncore__outq_consume(&q, 20);
+    assert_int_equal(clears, 2);
+    assert_int_equal(q.len, 7);
+    assert_front(&q, 100, 7);
+    asyncore__outq_clear(&q);
+}
 
 static void
 append_more(void *data, size_t len, void *arg)
@@ -600,6 +635,7 @@ main(void)
         KIT_BARE_TEST(nothing_borrowed_is_given_back_in_turn),
         KIT_BARE_TEST(copies_do_not_run_into_borrowed_bytes),
         KIT_BARE_TEST(without_memory_nothing_is_borrowed),
+        KIT_BARE_TEST(release_that_clears_and_appends),
         KIT_BARE_TEST(release_that_appends),
         KIT_BARE_TEST(source_hides_what_is_behind_it),
         KIT_BARE_TEST(clearing_releases_all_once),
