@@ -467,7 +467,7 @@ struct asyncore_ops {
      * ends the connection with -ETIMEDOUT in d->error: handle_close. */
     int (*handle_timeout)(struct asyncore_dispatcher *d);
     /* The output queue fell to the low mark after it was above the high
-     * one.  Default: nothing. */
+     * one, and more can be sent.  Default: nothing. */
     int (*handle_drain)(struct asyncore_dispatcher *d);
 
     /* One level down: how readiness becomes the events above. */

@@ -23,7 +23,9 @@ static int64_t
 time_to_wait(struct asyncore_map *map, int64_t timeout)
 {
     bool touched = map->ntouched > map->closed; /* by a predicate */
-    if (map->nalways > 0 || touched || asyncore__calls_pending(map)) {
+    bool to_destroy = map->closed > 0 && map->depth <= 1;
+    if (map->nalways > 0 || touched || to_destroy ||
+        asyncore__calls_pending(map)) {
         return 0;
     }
     int64_t next = asyncore__timers_next(&map->timers);
@@ -130,7 +132,6 @@ pass(struct asyncore_map *map, int64_t timeout)
     if (rc < 0) {
         return rc;
     }
-    clean_up(map); /* of what was closed outside of a pass */
     size_t first = map->nready;
     /* An exit that a handler further out has asked for is not ours. */
     bool outer_exit = map->exiting;
@@ -250,7 +251,7 @@ asyncore_prepare(struct asyncore_map *map, double *ret_timeout)
     rc = prepare(map);
     map->depth--;
     map->exiting = outer_exit;
-    int64_t ns = time_to_wait(map, map->closed > 0 ? 0 : -1);
+    int64_t ns = time_to_wait(map, -1);
     *ret_timeout = ns < 0 ? ASYNCORE_FOREVER : (double)ns / 1e9;
     return rc;
 }

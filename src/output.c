@@ -249,7 +249,8 @@ asyncore__output_flush(struct asyncore_dispatcher *d)
     if (rc >= 0 && asyncore__same(d, life) &&
         asyncore__has(d, ASYNCORE__DRAINED)) {
         asyncore__unset(d, ASYNCORE__DRAINED);
-        if (d->ops->handle_drain != NULL) {
+        bool over = d->closing || asyncore__has(d, ASYNCORE__SHUT);
+        if (d->ops->handle_drain != NULL && !over) {
             rc = asyncore__run(d, "handle_drain", d->ops->handle_drain);
         }
     }

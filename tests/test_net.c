@@ -216,7 +216,8 @@ errnos_are_classified(void **state)
                                EPIPE,      EBADF,    EPROTOTYPE, ETIMEDOUT};
     static const int again[] = {
         EAGAIN,    ECONNABORTED, ENETDOWN,     EPROTO,     ENOPROTOOPT,
-        EHOSTDOWN, ENONET,       EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH};
+        EHOSTDOWN, ENONET,       EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH,
+        EPERM,     ETIMEDOUT};
     static const int out[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
     for (int code = 1; code < 200; code++) {
         assert_int_equal(asyncore__disconnected(-code),

@@ -419,7 +419,7 @@ shutdown_comes_after_what_is_queued(void **state)
     assert_int_equal(send_next(1), -EPIPE);
     RUN_UNTIL(!kit_drain(s.peer, &s.got));
     assert_received(500000);
-    assert_trace("a.handle_drain\n");
+    assert_trace(""); /* no handle_drain: there is nothing more to send */
     kit_write(s.peer, "still read", 10);
     kit_pass();
     assert_trace("a.handle_read\n"
@@ -481,8 +481,7 @@ close_when_done_sends_all_first(void **state)
     assert_int_equal(s.a->destroyed, 0);
     done();
     RUN_UNTIL(s.a->destroyed);
-    assert_trace("a.handle_drain\n"
-                 "a.handle_close\n"
+    assert_trace("a.handle_close\n"
                  "a.destroy\n");
 }
 
