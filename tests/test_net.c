@@ -215,9 +215,8 @@ errnos_are_classified(void **state)
     static const int gone[] = {ECONNRESET, ENOTCONN, ESHUTDOWN,  ECONNABORTED,
                                EPIPE,      EBADF,    EPROTOTYPE, ETIMEDOUT};
     static const int again[] = {
-        EAGAIN,    ECONNABORTED, ENETDOWN,     EPROTO,     ENOPROTOOPT,
-        EHOSTDOWN, ENONET,       EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH,
-        EPERM,     ETIMEDOUT};
+        EAGAIN, ECONNABORTED, ENETDOWN,   EPROTO,      ENOPROTOOPT, EHOSTDOWN,
+        ENONET, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, EPERM,       ETIMEDOUT};
     static const int out[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
     for (int code = 1; code < 200; code++) {
         assert_int_equal(asyncore__disconnected(-code),
