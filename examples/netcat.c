@@ -196,15 +196,6 @@ static const struct asyncore_ops output_ops = {
 
 /* ---- the socket -------------------------------------------------------- */
 
-/* Of itself, a channel with much output queued is not read from: what a
- * server reads is what makes it write.  Our two directions have nothing to do
- * with each other; input_readable() is what keeps the queue short. */
-static const struct asyncore_limits limits = {
-    .high = ASYNCORE_MAX_OUTPUT,
-    .low = 0,
-    .max = ASYNCORE_MAX_OUTPUT,
-};
-
 /* One buffer, filled when it is empty. */
 static bool
 socket_readable(struct asyncore_dispatcher *d)
@@ -354,7 +345,6 @@ main(int argc, char **argv)
     map = make_map();
     stop_on_signals(map);
     asyncore_dispatcher_with_send_init(&nc.socket, &socket_ops, -1, map);
-    asyncore_set_limits(SOCKET, &limits);
     if (listening) {
         asyncore_dispatcher_init(LISTENER, &listener_ops, -1, map);
         listen_on(LISTENER, &nc.peer, stderr);

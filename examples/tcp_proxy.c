@@ -27,15 +27,6 @@ static const char usage[] =
 static struct endpoint target_name;
 static struct target target;
 
-/* Of itself, a channel with much output queued is not read from: what a
- * server reads is what makes it write.  Here the two directions have nothing
- * to do with each other; side_readable() is what keeps the queues short. */
-static const struct asyncore_limits limits = {
-    .high = ASYNCORE_MAX_OUTPUT,
-    .low = 0,
-    .max = ASYNCORE_MAX_OUTPUT,
-};
-
 struct pair {
     struct asyncore_dispatcher_with_send client, target;
     int tried; /* addresses of the target */
@@ -83,13 +74,12 @@ side_connect(struct asyncore_dispatcher *d)
     return asyncore_touch(peer_of(d));
 }
 
-/* The queue has become shorter, which may change the answer of the peer's
- * readable(); it is asked only when told so. */
+/* The queue is short again, which changes the answer of the peer's readable();
+ * it is asked only when told so. */
 static int
-side_write(struct asyncore_dispatcher *d)
+side_drain(struct asyncore_dispatcher *d)
 {
-    asyncore_touch(peer_of(d));
-    return asyncore_dispatcher_with_send_handle_write(d);
+    return asyncore_touch(peer_of(d));
 }
 
 static int
@@ -137,7 +127,7 @@ static const struct asyncore_ops client_side = {
     .flags = ASYNCORE_ASK_ON_TOUCH,
     .readable = side_readable,
     .handle_read = side_read,
-    .handle_write = side_write,
+    .handle_drain = side_drain,
     .handle_eof = side_eof,
     .handle_close = side_close,
     .destroy = side_destroy,
@@ -171,7 +161,7 @@ static const struct asyncore_ops target_side = {
     .readable = side_readable,
     .handle_connect = side_connect,
     .handle_read = side_read,
-    .handle_write = side_write,
+    .handle_drain = side_drain,
     .handle_eof = side_eof,
     .handle_close = side_close,
     .handle_error = target_error,
@@ -197,8 +187,6 @@ proxy_accepted(struct asyncore_dispatcher *d, int fd,
         return err;
     }
     asyncore_dispatcher_with_send_init(&p->target, &target_side, -1, d->map);
-    asyncore_set_limits(&p->client.base, &limits);
-    asyncore_set_limits(&p->target.base, &limits);
     p->client.base.data = p->target.base.data = p;
     p->open = 2;
     fprintf(stderr, "incoming connection from %s\n", asyncore_addr_str(addr));

@@ -843,7 +843,9 @@ asyncore_dispatcher_log_info(struct asyncore_dispatcher *d,
 
 /* ---- dispatcher_with_send ---------------------------------------------- */
 
-/* How much output a channel may hold, in bytes. */
+/* How much output a channel may hold, in bytes.  A class with a readable() of
+ * its own decides there when not to read (asyncore_output_size()), and is told
+ * by handle_drain; a proxy, for one, where the output comes from elsewhere. */
 struct asyncore_limits {
     size_t high; /* above it the channel is not read from … */
     size_t low;  /* … until the queue is down to this; then handle_drain */

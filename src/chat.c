@@ -429,8 +429,9 @@ collect(struct asynchat *chat, const char *data, size_t len)
     }
     int rc;
     chat->asynchat__length += len;
-    if (chat->asynchat__max > 0 &&
-        chat->asynchat__term.kind != ASYNCHAT_NONE &&
+    bool ends = chat->asynchat__term.kind != ASYNCHAT_NONE ||
+                chat->asynchat__owed.found;
+    if (chat->asynchat__max > 0 && ends &&
         chat->asynchat__length > chat->asynchat__max) {
         rc = too_long(chat);
     } else if (ops->collect_incoming_data == NULL) {

@@ -142,8 +142,11 @@ interest(const struct asyncore_dispatcher *d)
         return 0; /* it is lost: there is nothing to wait for */
     }
     unsigned mask = 0;
-    if (asyncore__has(d, ASYNCORE__ASK_R) && !d->closing &&
-        !asyncore__has(d, ASYNCORE__EOF | ASYNCORE__TOLD | ASYNCORE__PAUSED)) {
+    /* Who has a readable() of his own knows what the output is made of. */
+    bool paused =
+        asyncore__has(d, ASYNCORE__PAUSED) && d->ops->readable == NULL;
+    if (asyncore__has(d, ASYNCORE__ASK_R) && !d->closing && !paused &&
+        !asyncore__has(d, ASYNCORE__EOF | ASYNCORE__TOLD)) {
         mask |= ASYNCORE__READ;
     }
     if (asyncore__has(d, ASYNCORE__ASK_W) || d->connecting ||
