@@ -881,7 +881,9 @@ asynchat_handle_read(struct asyncore_dispatcher *d)
 int
 asynchat_handle_write(struct asyncore_dispatcher *d)
 {
-    return asynchat_from(d) != NULL ? asyncore__output_flush(d) : -EINVAL;
+    struct asynchat *chat = asynchat_from(d);
+    int err = check_open(chat);
+    return err < 0 ? err : asyncore__output_flush(d);
 }
 
 int

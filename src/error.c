@@ -8,6 +8,7 @@
 
 #include "internal.h"
 
+/* clang-format off */
 #define ERRNO_NAMES(X)                                                       \
     X(EPERM) X(ENOENT) X(EINTR) X(EIO) X(ENXIO) X(E2BIG) X(EBADF)            \
     X(ECHILD) X(EAGAIN) X(ENOMEM) X(EACCES) X(EFAULT) X(EBUSY) X(EEXIST)     \
@@ -41,6 +42,8 @@
 #define HAS_ENONET(X)
 #endif
 #define NOT_POSIX(X) HAS_ESHUTDOWN(X) HAS_EHOSTDOWN(X) HAS_ENONET(X)
+
+/* clang-format on */
 
 /* What POSIX does not have. */
 #define OWN_CODES(X)                                                         \
