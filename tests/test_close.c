@@ -193,6 +193,54 @@ reopened_fd_gets_no_old_event(void **state)
     close_peers();
 }
 
+/* The same, and serve it before the old event has its turn. */
+static int
+react_replace_peer_and_loop(struct chan *c)
+{
+    int rc = react_replace_peer(c);
+    assert_int_equal(asyncore_poll(0, kit.map), 0);
+    kit_trace("out");
+    return rc;
+}
+
+static void
+reopened_fd_that_is_waited_for_gets_no_old_event(void **state)
+{
+    (void)state;
+    open_two(0);
+    two.a->react[ON_READ] = react_replace_peer_and_loop;
+    kit_pass();
+    assert_trace("a.handle_read\n"
+                 "a.recv 1\n"
+                 "new.handle_read\n"
+                 "new.recv 3\n"
+                 "out\n"
+                 "b.destroy\n");
+    close(reused_peer);
+    close_peers();
+}
+
+static void
+reopened_fd_is_not_blamed_for_the_old_ones_closing(void **state)
+{
+    (void)state;
+    if (strcmp(asyncore_map_backend(kit.map), "poll") != 0) {
+        return; /* epoll is not told, select tells nothing else */
+    }
+    open_two(0);
+    kit_pass();
+    text_clear(&kit.trace);
+    kit_write(two.pa, "x", 1);
+    close(D(two.b)->fd); /* behind its back */
+    two.a->react[ON_READ] = react_replace_peer;
+    RUN_UNTIL(two.a->events[ON_READ] == 2);
+    RUN_UNTIL(reused->events[ON_READ] == 1);
+    assert_int_equal(reused->events[ON_CLOSE], 0);
+    assert_int_equal(reused->events[ON_ERROR], 0);
+    close(reused_peer);
+    close_peers();
+}
+
 static int
 react_reopen_self(struct chan *c)
 {
@@ -761,6 +809,28 @@ eof_that_is_not_closed_is_not_reported_for_ever(void **state)
                  "a.handle_close\n");
 }
 
+static void
+reset_that_is_not_closed_is_not_reported_for_ever(void **state)
+{
+    (void)state;
+    int peer;
+    struct chan *a = kit_pair_chan("a", 0, AF_INET, &peer);
+    a->react[ON_CLOSE] = react_nothing;
+    kit_reset(peer);
+    RUN_UNTIL(a->events[ON_CLOSE] == 1);
+    text_clear(&kit.trace);
+    for (int i = 0; i < 5; i++) {
+        kit_pass();
+    }
+    assert_trace("");
+    /* Nothing is ready: the wait takes its time. */
+    kit_advance(0);
+    int64_t time = kit.world.time;
+    assert_int_equal(asyncore_poll(7, kit.map), 0);
+    assert_true(kit.world.time - time == INT64_C(7000000000));
+    asyncore_close(D(a));
+}
+
 static int
 react_send(struct chan *c)
 {
@@ -1305,6 +1375,8 @@ main(void)
         KIT_TEST(close_all_in_a_handler_drops_the_batch),
         KIT_TEST(close_of_many_in_same_batch),
         KIT_TEST(reopened_fd_gets_no_old_event),
+        KIT_TEST(reopened_fd_that_is_waited_for_gets_no_old_event),
+        KIT_TEST(reopened_fd_is_not_blamed_for_the_old_ones_closing),
         KIT_TEST(channel_with_a_new_socket_gets_no_old_event),
         KIT_TEST(dup_of_a_closed_descriptor_makes_no_events),
         KIT_TEST(double_close_is_one_destroy),
@@ -1330,6 +1402,7 @@ main(void)
         KIT_TEST(close_in_handle_close_twice_is_one_destroy),
         KIT_TEST(handle_close_that_does_not_close_is_told_once),
         KIT_TEST(eof_that_is_not_closed_is_not_reported_for_ever),
+        KIT_TEST(reset_that_is_not_closed_is_not_reported_for_ever),
         KIT_TEST(send_in_handle_close_of_a_broken_one_does_not_recurse),
         KIT_TEST(close_in_handle_error_hears_no_handle_close),
         KIT_TEST(close_in_handle_connect_is_final),
