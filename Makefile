@@ -2,7 +2,7 @@
 # The house's one-word commands.  Meson does the work, everything goes under
 # build/.  `make help` lists the verbs.
 
-asan = -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 \
+asan = -Dchecks=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 \
        -Dc_args=-fno-sanitize-recover=all
 tsan = -Db_sanitize=thread -Db_lundef=false
 coverage = -Db_coverage=true -Dbuildtype=debug

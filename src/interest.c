@@ -277,6 +277,7 @@ destroy(struct asyncore_dispatcher *d)
         fn(d); /* a channel in the caller's memory may be gone now */
     }
     if (owned) {
+        asyncore__make_dead(d);
         asyncore__free(d);
     }
 }

@@ -357,6 +357,27 @@ int asyncore__arm(struct asyncore_map *map, int fd, unsigned mask);
 /* Close up the holes.  Only while no pass is running. */
 void asyncore__map_compact(struct asyncore_map *map);
 
+/* ---- check.c: builds that check themselves -------------------------------- */
+
+#ifdef ASYNCORE_CHECKS
+/* What must be true between two passes; aborts. */
+void asyncore__check_map(const struct asyncore_map *map);
+/* Overwrite a channel of ours that is about to be freed. */
+void asyncore__make_dead(struct asyncore_dispatcher *d);
+#else
+static inline void
+asyncore__check_map(const struct asyncore_map *map)
+{
+    (void)map;
+}
+
+static inline void
+asyncore__make_dead(struct asyncore_dispatcher *d)
+{
+    (void)d;
+}
+#endif
+
 /* ---- backends ---------------------------------------------------------- */
 
 /* One const table a backend.  They report, they never call user code, and

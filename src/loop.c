@@ -122,6 +122,7 @@ clean_up(struct asyncore_map *map)
     if (map->depth == 0) {
         asyncore__sweep(map);
         asyncore__map_compact(map);
+        asyncore__check_map(map);
     }
 }
 
