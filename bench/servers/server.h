@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/* server.h - what the reference servers share: the listening socket, and
+ * output that the kernel did not take at once. */
+#ifndef BENCH_SERVER_H
+#define BENCH_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* What the yardstick reads at once, and so do those it is compared with. */
+#define BUFFER_SIZE ((size_t)65536)
+
+/* Parse the arguments (PORT), listen on 127.0.0.1 and say so; SIGTERM ends the
+ * process from then on.  Connections inherit TCP_NODELAY.  Returns the
+ * descriptor, which is non-blocking; does not return on failure. */
+int server_listen(int argc, char **argv);
+
+/* Take a connection, non-blocking.  Returns -1 if there is none. */
+int server_accept(int listener);
+
+/* The rest of what could not be sent. */
+struct rest {
+    char *data;
+    size_t at, len;
+};
+
+enum sent {
+    SENT_ALL,
+    SENT_PART,
+    SENT_GONE
+};
+
+/* Send now; what the kernel does not take is kept in *rest. */
+enum sent server_send(int fd, const char *data, size_t len, struct rest *rest);
+/* Go on with the rest. */
+enum sent server_flush(int fd, struct rest *rest);
+void server_forget(struct rest *rest);
+
+/* recv() once into the buffer of the process.  Returns what came in, 0 if
+ * nothing is there, -1 at the end. */
+long server_recv(int fd, char **ret);
+
+void die(const char *what);
+
+#endif
