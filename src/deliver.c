@@ -342,10 +342,24 @@ asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
     return err;
 }
 
-/* Shell's: in place, and next to nothing for what is in order already. */
+static bool
+is_sorted(const struct asyncore__ready *ready, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        if (ready[i - 1].pos > ready[i].pos) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Shell's: in place; most often they are in order already. */
 static void
 sort_by_pos(struct asyncore__ready *ready, size_t n)
 {
+    if (is_sorted(ready, n)) {
+        return;
+    }
     for (size_t gap = n / 2; gap > 0; gap /= 2) {
         for (size_t i = gap; i < n; i++) {
             struct asyncore__ready event = ready[i];
@@ -364,7 +378,7 @@ asyncore__deliver(struct asyncore_map *map, size_t first)
 {
     size_t end = map->nready;
     int rc = 0;
-    if (end > first) {
+    if (end > first + 1) {
         sort_by_pos(map->ready + first, end - first);
     }
     for (size_t i = first; i < end && rc >= 0 && !map->exiting; i++) {
