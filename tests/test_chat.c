@@ -1201,6 +1201,25 @@ too_long_survived_by_handle_error_is_skipped(void **state)
 }
 
 static void
+counted_message_too_long(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", TALK_TOO_LONG);
+    asynchat_set_max_message(&t->chat, 4);
+    asynchat_set_terminator_count(&t->chat, 4);
+    talk_hear(t, "1234");
+    assert_trace("t.found \"1234\"\n");
+    /* In one read, in two, and with more behind it. */
+    asynchat_set_terminator_count(&t->chat, 6);
+    talk_hear(t, "123456");
+    assert_trace("t.too_long\n");
+    asynchat_set_terminator_count(&t->chat, 6);
+    talk_hear(t, "123");
+    talk_hear(t, "456");
+    assert_trace("t.too_long\n");
+}
+
+static void
 no_message_is_too_long_without_a_terminator(void **state)
 {
     (void)state;
@@ -1418,6 +1437,7 @@ main(void)
         TALK_TEST(too_long_can_be_skipped),
         TALK_TEST(too_long_however_cut),
         TALK_TEST(too_long_survived_by_handle_error_is_skipped),
+        TALK_TEST(counted_message_too_long),
         TALK_TEST(no_message_is_too_long_without_a_terminator),
         TALK_TEST(closing_in_too_long),
         TALK_TEST(error_out_of_too_long),

@@ -399,6 +399,23 @@ other_channels_are_no_chats(void **state)
 }
 
 static void
+closed_chats_take_nothing(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", 0);
+    asyncore_close(T(t));
+    refuse(&t->chat, -EBADF);
+    assert_int_equal(asyncore_close(T(t)), 0);
+    assert_int_equal(asynchat_handle_close(T(t)), 0);
+    assert_int_equal(asynchat_set_terminator(&t->chat, "x", 1), 0);
+    assert_int_equal(asynchat_set_terminator_count(&t->chat, 1), 0);
+    assert_int_equal(asynchat_discard_buffers(&t->chat), 0);
+    assert_int_equal(asynchat_unread(&t->chat).len, 0);
+    kit_pass();
+    assert_trace("t.destroy\n");
+}
+
+static void
 bad_arguments_are_refused(void **state)
 {
     (void)state;
@@ -459,6 +476,7 @@ main(void)
         TALK_TEST(each_call_fails_once),
         TALK_TEST(null_and_zeroed_are_no_chats),
         TALK_TEST(other_channels_are_no_chats),
+        TALK_TEST(closed_chats_take_nothing),
         TALK_TEST(bad_arguments_are_refused),
         TALK_TEST(descriptor_that_is_none),
     };
