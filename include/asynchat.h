@@ -96,13 +96,13 @@ struct asynchat {
     } asynchat__owed;
     struct asyncore_bytes asynchat__in;   /* received, not yet looked at … */
     struct asyncore_bytes asynchat__part; /* … what it is the rest of */
-    char *asynchat__stash;                /* … if it is of an earlier event */
+    char *asynchat__stash; /* … if it is of an earlier event */
     struct asynchat__block *asynchat__blocks;
-    struct asyncore_bytes asynchat__view; /* collected, where it was received */
+    struct asyncore_bytes asynchat__view; /* collected, and still there */
     struct {
         char *data;
         size_t len, cap;
-    } asynchat__incoming; /* collected from several reads */
+    } asynchat__incoming;                   /* collected from several reads */
     size_t asynchat__length, asynchat__max; /* of the message */
     int64_t asynchat__resume;
     unsigned asynchat__flags;
@@ -115,8 +115,7 @@ ASYNCORE_API int asynchat_init(struct asynchat *chat,
                                const struct asynchat_ops *ops, int fd,
                                struct asyncore_map *map);
 ASYNCORE_API int asynchat_new(const struct asynchat_ops *ops, int fd,
-                              struct asyncore_map *map,
-                              struct asynchat **ret);
+                              struct asyncore_map *map, struct asynchat **ret);
 
 /* The channel as a chat, or NULL if it is none.  Python: isinstance(). */
 ASYNCORE_API struct asynchat *asynchat_from(struct asyncore_dispatcher *d);
@@ -267,9 +266,9 @@ struct asynchat_producer_ops {
      *   ret    to be set to them; they must stay until the next call of more
      *          or release
      *
-     * Returns 1 with a piece (not empty), 0 when there is no more, -EAGAIN: not
-     * now (ask again after asyncore_touch()), or an errno, to handle_error.
-     * Python: producer.more(). */
+     * Returns 1 with a piece (not empty), 0 when there is no more, -EAGAIN:
+     * not now (ask again after asyncore_touch()), or an errno, to
+     * handle_error. Python: producer.more(). */
     int (*more)(struct asynchat_producer *p, size_t hint,
                 struct asyncore_bytes *ret);
     /* It is not needed any more: exactly once.  May free it.  NULL is fine. */

@@ -77,7 +77,7 @@ struct asyncore_dispatcher; /* a channel; open, for embedding */
  *   struct session *s = asyncore_container_of(d, struct session, channel);
  */
 #define asyncore_container_of(ptr, type, member) \
-    ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+    ((type *)(void *)&((char *)(ptr))[-(ptrdiff_t)offsetof(type, member)])
 
 /* ---- errors ------------------------------------------------------------ */
 
@@ -575,8 +575,8 @@ ASYNCORE_API int asyncore_dispatcher_new(const struct asyncore_ops *ops,
  *   type     SOCK_STREAM or SOCK_DGRAM
  *
  * Returns 0, -EINVAL for another family or type, or -EBUSY: it has one
- * (asyncore_close() first), or what socket(2) or asyncore_set_socket() say.  Python: dispatcher.create_socket,
- * which leaks the old one. */
+ * (asyncore_close() first), or what socket(2) or asyncore_set_socket() say.
+ * Python: dispatcher.create_socket, which leaks the old one. */
 ASYNCORE_API int asyncore_create_socket(struct asyncore_dispatcher *d,
                                         int family, int type);
 
@@ -837,9 +837,9 @@ ASYNCORE_API ssize_t asyncore_dispatcher_send(struct asyncore_dispatcher *d,
                                               const void *data, size_t len);
 ASYNCORE_API ssize_t asyncore_dispatcher_recv(struct asyncore_dispatcher *d,
                                               void *buf, size_t len);
-ASYNCORE_API void
-asyncore_dispatcher_log_info(struct asyncore_dispatcher *d,
-                             const char *message, enum asyncore_log_type type);
+ASYNCORE_API void asyncore_dispatcher_log_info(struct asyncore_dispatcher *d,
+                                               const char *message,
+                                               enum asyncore_log_type type);
 
 /* ---- dispatcher_with_send ---------------------------------------------- */
 
@@ -880,9 +880,10 @@ ASYNCORE_API int
 asyncore_dispatcher_with_send_init(struct asyncore_dispatcher_with_send *s,
                                    const struct asyncore_ops *ops, int fd,
                                    struct asyncore_map *map);
-ASYNCORE_API int asyncore_dispatcher_with_send_new(
-    const struct asyncore_ops *ops, int fd, struct asyncore_map *map,
-    struct asyncore_dispatcher_with_send **ret);
+ASYNCORE_API int
+asyncore_dispatcher_with_send_new(const struct asyncore_ops *ops, int fd,
+                                  struct asyncore_map *map,
+                                  struct asyncore_dispatcher_with_send **ret);
 
 /* The channel as a dispatcher_with_send, or NULL if it is none.
  * Python: isinstance(). */
@@ -901,9 +902,8 @@ asyncore_dispatcher_with_send_from(struct asyncore_dispatcher *d);
  *              can't be mended
  *   another errno from the kernel
  * Python: dispatcher_with_send.send. */
-ASYNCORE_API ssize_t
-asyncore_dispatcher_with_send_send(struct asyncore_dispatcher *d,
-                                   const void *data, size_t len);
+ASYNCORE_API ssize_t asyncore_dispatcher_with_send_send(
+    struct asyncore_dispatcher *d, const void *data, size_t len);
 
 /* Send what is queued, as far as the kernel takes it, in one writev().
  * Returns 0 or an errno as asyncore_send().  Python:
@@ -918,8 +918,7 @@ ASYNCORE_API bool
 asyncore_dispatcher_with_send_writable(struct asyncore_dispatcher *d);
 
 /* Bytes queued.  Python: len(out_buffer). */
-ASYNCORE_API size_t
-asyncore_output_size(const struct asyncore_dispatcher *d);
+ASYNCORE_API size_t asyncore_output_size(const struct asyncore_dispatcher *d);
 
 /* Set the limits; NULL = those it started with.
  *

@@ -42,9 +42,9 @@ log_unknown(const char *name)
     char list[128] = "";
     size_t used = 0;
     for (size_t i = 0; i < NBACKENDS && used < sizeof list; i++) {
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s",
-                                 i > 0 ? ", " : "",
-                                 asyncore__backends[i]->name);
+        used +=
+            (size_t)snprintf(list + used, sizeof list - used, "%s%s",
+                             i > 0 ? ", " : "", asyncore__backends[i]->name);
     }
     asyncore__log(ASYNCORE_LOG_ERROR, NULL,
                   "no backend '%s' on this machine, it has: %s", name, list);

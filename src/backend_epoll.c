@@ -110,9 +110,9 @@ wait(struct asyncore_map *map, int64_t timeout)
     }
     for (int i = 0; i < n; i++) {
         uint64_t data = events[i].data.u64;
-        int err = asyncore__report(map, (int)(uint32_t)data,
-                                   (uint32_t)(data >> 32),
-                                   from_epoll(events[i].events));
+        int err =
+            asyncore__report(map, (int)(uint32_t)data, (uint32_t)(data >> 32),
+                             from_epoll(events[i].events));
         if (err < 0) {
             return i > 0 ? 0 : err;
         }

@@ -58,11 +58,13 @@ modify(struct asyncore_map *map, int fd, unsigned from, unsigned to)
         }
         *at = (uint32_t)st->len++;
         st->fds[*at] = (struct pollfd){.fd = fd, .events = to_poll(to)};
-    } else if (to == 0) {
+    }
+    else if (to == 0) {
         struct pollfd last = st->fds[--st->len];
         st->fds[*at] = last;
         map->slots[last.fd].scratch = *at;
-    } else {
+    }
+    else {
         st->fds[*at].events = to_poll(to);
     }
     return 0;

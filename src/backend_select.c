@@ -38,7 +38,8 @@ set_bit(fd_set *set, int fd, bool on)
 {
     if (on) {
         FD_SET(fd, set);
-    } else {
+    }
+    else {
         FD_CLR(fd, set);
     }
 }
@@ -90,10 +91,9 @@ wait(struct asyncore_map *map, int64_t timeout)
         return report_bad(map);
     }
     for (int fd = 0; n > 0 && fd < st->nfds; fd++) {
-        unsigned mask =
-            (FD_ISSET(fd, &r) ? (unsigned)ASYNCORE__READ : 0) |
-            (FD_ISSET(fd, &w) ? (unsigned)ASYNCORE__WRITE : 0) |
-            (FD_ISSET(fd, &x) ? (unsigned)ASYNCORE__PRI : 0);
+        unsigned mask = (FD_ISSET(fd, &r) ? (unsigned)ASYNCORE__READ : 0) |
+                        (FD_ISSET(fd, &w) ? (unsigned)ASYNCORE__WRITE : 0) |
+                        (FD_ISSET(fd, &x) ? (unsigned)ASYNCORE__PRI : 0);
         if (mask == 0) {
             continue;
         }

@@ -70,9 +70,9 @@ static int
 post(struct asyncore_map *map, struct asyncore_call *call)
 {
     call->next = atomic_load_explicit(&map->posted, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(
-        &map->posted, &call->next, call, memory_order_release,
-        memory_order_relaxed)) {
+    while (!atomic_compare_exchange_weak_explicit(&map->posted, &call->next,
+                                                  call, memory_order_release,
+                                                  memory_order_relaxed)) {
     }
     if (!atomic_exchange(&map->woken, true)) {
         map->world->wake_signal(map->world, map->wake_fd[1]);
@@ -158,7 +158,8 @@ call_next(struct asyncore_map *map)
     }
     if (call->state == OURS) {
         asyncore__free(call);
-    } else {
+    }
+    else {
         /* From here on it may be posted again. */
         __atomic_store_n(&call->state, IDLE, __ATOMIC_RELEASE);
     }
@@ -174,7 +175,8 @@ asyncore__calls_drop(struct asyncore_map *map)
         map->calls = call->next;
         if (call->state == OURS) {
             asyncore__free(call);
-        } else {
+        }
+        else {
             __atomic_store_n(&call->state, IDLE, __ATOMIC_RELEASE);
         }
     }

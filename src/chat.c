@@ -135,7 +135,8 @@ free_blocks(struct asynchat *chat)
                      chat->asynchat__in.len > 0);
         if (used) {
             at = &block->next;
-        } else {
+        }
+        else {
             *at = block->next;
             asyncore__free(block);
         }
@@ -176,8 +177,7 @@ stash(struct asynchat *chat, const char *more, size_t more_len)
             rest - first);
     copy_to(data + held + rest, more, more_len);
     chat->asynchat__stash = data;
-    chat->asynchat__in =
-        (struct asyncore_bytes){data, held + rest + more_len};
+    chat->asynchat__in = (struct asyncore_bytes){data, held + rest + more_len};
     chat->asynchat__held = 0;
     return 0;
 }
@@ -434,9 +434,11 @@ collect(struct asynchat *chat, const char *data, size_t len)
     if (chat->asynchat__max > 0 && ends &&
         chat->asynchat__length > chat->asynchat__max) {
         rc = too_long(chat);
-    } else if (ops->collect_incoming_data == NULL) {
+    }
+    else if (ops->collect_incoming_data == NULL) {
         rc = asynchat_collect_incoming_data(chat, data, len);
-    } else {
+    }
+    else {
         rc = asyncore__ran(d, "collect_incoming_data",
                            ops->collect_incoming_data(chat, data, len));
     }
@@ -453,8 +455,8 @@ found(struct asynchat *chat)
         chat->asynchat__flags &= ~(unsigned)SKIPPING;
         return 0;
     }
-    int rc = ops->found_terminator != NULL ? ops->found_terminator(chat)
-                                           : -ENOSYS;
+    int rc =
+        ops->found_terminator != NULL ? ops->found_terminator(chat) : -ENOSYS;
     if (rc < 0) {
         rc = asyncore__ran(d, "found_terminator", rc);
     }
@@ -615,13 +617,17 @@ cut(struct asynchat *chat)
     while (rc >= 0 && (owes(chat) || chat->asynchat__in.len > 0)) {
         if (chat->base.closing) {
             forget_input(chat); /* nobody is to hear of it any more */
-        } else if (owes(chat)) {
+        }
+        else if (owes(chat)) {
             rc = pay(chat);
-        } else if (chat->asynchat__term.kind == ASYNCHAT_NONE) {
+        }
+        else if (chat->asynchat__term.kind == ASYNCHAT_NONE) {
             owe_all(chat);
-        } else if (chat->asynchat__term.kind == ASYNCHAT_COUNT) {
+        }
+        else if (chat->asynchat__term.kind == ASYNCHAT_COUNT) {
             owe_count(chat);
-        } else {
+        }
+        else {
             rc = cut_whole_messages(chat);
             if (rc >= 0 && chat->asynchat__in.len > 0 && !owes(chat) &&
                 chat->asynchat__term.kind == ASYNCHAT_DELIMITER) {
@@ -727,7 +733,8 @@ asynchat_feed(struct asynchat *chat, const void *data, size_t len)
             asyncore_close(&chat->base);
         }
         chat->asynchat__part = outer;
-    } else {
+    }
+    else {
         rc = end_feeding(chat, life, rc, more, more_len);
     }
     asyncore__leave(&chat->base, map);

@@ -58,8 +58,7 @@ check_slots(const struct asyncore_map *map)
         const struct asyncore__slot *slot = &map->slots[fd];
         channels += slot->d != NULL;
         always += slot->always;
-        must(slot->armed == 0 || slot->d != NULL ||
-                 (int)fd == map->wake_fd[0],
+        must(slot->armed == 0 || slot->d != NULL || (int)fd == map->wake_fd[0],
              "who is watched has a channel");
     }
     must(channels == map->all.live, "a channel has one slot");

@@ -99,7 +99,8 @@ asyncore__catch(struct asyncore_dispatcher *d, int result)
     if (asyncore__has(d, ASYNCORE__LOST) && asyncore__same(d, life)) {
         if (rc >= 0) {
             rc = asyncore__end(d, result);
-        } else {
+        }
+        else {
             asyncore__touch(d); /* it leaves the loop: in the next pass */
         }
     }
@@ -244,9 +245,10 @@ asyncore_readwrite(struct asyncore_dispatcher *d, int flags)
         return rc;
     }
     struct asyncore__life life = asyncore__life(d);
-    rc = steps(d, ((flags & POLLIN) != 0 ? (unsigned)ASYNCORE__READ : 0) |
-                      ((flags & POLLOUT) != 0 ? (unsigned)ASYNCORE__WRITE : 0) |
-                      ((flags & POLLPRI) != 0 ? (unsigned)ASYNCORE__PRI : 0));
+    rc =
+        steps(d, ((flags & POLLIN) != 0 ? (unsigned)ASYNCORE__READ : 0) |
+                     ((flags & POLLOUT) != 0 ? (unsigned)ASYNCORE__WRITE : 0) |
+                     ((flags & POLLPRI) != 0 ? (unsigned)ASYNCORE__PRI : 0));
     if (rc >= 0 && (flags & (POLLHUP | POLLERR | POLLNVAL)) != 0 &&
         asyncore__alive(d, life)) {
         rc = asyncore__end(d, (flags & POLLNVAL) != 0 ? -EBADF : 0);
@@ -291,9 +293,8 @@ unserved(struct asyncore_dispatcher *d, unsigned mask)
         if (n > 0 || (n == -ENOTSOCK && (mask & ASYNCORE__READ) != 0)) {
             return 0;
         }
-        return asyncore__end(d, n < 0 && n != -EAGAIN && n != -ENOTSOCK
-                                    ? (int)n
-                                    : 0);
+        return asyncore__end(
+            d, n < 0 && n != -EAGAIN && n != -ENOTSOCK ? (int)n : 0);
     }
     return asyncore__end(d, asyncore__transport_of(d)->error(d));
 }

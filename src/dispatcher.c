@@ -33,9 +33,9 @@ asyncore__isinstance(const struct asyncore_dispatcher *d,
 static const struct asyncore_ops no_ops;
 
 int
-asyncore__init(struct asyncore_dispatcher *d, const struct asyncore__class *cls,
-               size_t size, const struct asyncore_ops *ops,
-               struct asyncore_map *map,
+asyncore__init(struct asyncore_dispatcher *d,
+               const struct asyncore__class *cls, size_t size,
+               const struct asyncore_ops *ops, struct asyncore_map *map,
                int (*adopt)(struct asyncore_dispatcher *d, int fd), int fd)
 {
     if (d == NULL) {
@@ -269,9 +269,10 @@ asyncore__log_uncaptured(struct asyncore_dispatcher *d,
     asyncore_repr(d, channel, sizeof channel);
     asyncore_compact_traceback(err, what, sizeof what);
     if (d->fd >= 0) {
-        asyncore_log_info(d, ASYNCORE_LOG_ERROR, "uncaptured error, %s %s (%s)",
-                          then, channel, what);
-    } else if ((d->ignore_log_types & ASYNCORE_LOG_ERROR) == 0) {
+        asyncore_log_info(d, ASYNCORE_LOG_ERROR,
+                          "uncaptured error, %s %s (%s)", then, channel, what);
+    }
+    else if ((d->ignore_log_types & ASYNCORE_LOG_ERROR) == 0) {
         asyncore__log(ASYNCORE_LOG_ERROR, d,
                       "uncaptured error in closed channel %s (%s)", channel,
                       what);

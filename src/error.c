@@ -46,15 +46,15 @@
 /* clang-format on */
 
 /* What POSIX does not have. */
-#define OWN_CODES(X)                                                         \
-    X(-ASYNCORE_EXIT_NOW, "EXIT_NOW", "a handler left the loop")             \
-    X(ASYNCORE_EAI_NONAME, "EAI_NONAME", "Name or service not known")        \
-    X(ASYNCORE_EAI_AGAIN, "EAI_AGAIN",                                       \
-      "Temporary failure in name resolution")                                \
-    X(ASYNCORE_EAI_FAIL, "EAI_FAIL",                                         \
-      "Non-recoverable failure in name resolution")                          \
-    X(ASYNCORE_EAI_FAMILY, "EAI_FAMILY",                                     \
-      "Address family for hostname not supported")                           \
+#define OWN_CODES(X)                                                  \
+    X(-ASYNCORE_EXIT_NOW, "EXIT_NOW", "a handler left the loop")      \
+    X(ASYNCORE_EAI_NONAME, "EAI_NONAME", "Name or service not known") \
+    X(ASYNCORE_EAI_AGAIN, "EAI_AGAIN",                                \
+      "Temporary failure in name resolution")                         \
+    X(ASYNCORE_EAI_FAIL, "EAI_FAIL",                                  \
+      "Non-recoverable failure in name resolution")                   \
+    X(ASYNCORE_EAI_FAMILY, "EAI_FAMILY",                              \
+      "Address family for hostname not supported")                    \
     X(ASYNCORE_EAI_OTHER, "EAI_OTHER", "Name resolution failed")
 
 struct name {
@@ -65,8 +65,7 @@ struct name {
 static const struct name names[] = {
 #define ERRNO_ENTRY(e) {e, #e, NULL},
 #define OWN_ENTRY(code, name, text) {code, name, text},
-    ERRNO_NAMES(ERRNO_ENTRY) OWN_CODES(OWN_ENTRY)
-};
+    ERRNO_NAMES(ERRNO_ENTRY) OWN_CODES(OWN_ENTRY)};
 
 static const struct name *
 find(int code)

@@ -131,7 +131,8 @@ interest(const struct asyncore_dispatcher *d)
                   !asyncore__has(d, ASYNCORE__RESTING);
         return on ? ASYNCORE__READ : 0;
     }
-    if (!d->connected && !d->connecting && asyncore__has(d, ASYNCORE__STREAM)) {
+    if (!d->connected && !d->connecting &&
+        asyncore__has(d, ASYNCORE__STREAM)) {
         return 0; /* a socket that is nothing yet: the kernel would call it
                      hung up */
     }
@@ -171,9 +172,8 @@ arm(struct asyncore_dispatcher *d)
     if (err >= 0) {
         return 0;
     }
-    err = err == -EBADF
-              ? asyncore__end(d, err)
-              : asyncore__catch(d, asyncore__fail(d, "watch", err));
+    err = err == -EBADF ? asyncore__end(d, err)
+                        : asyncore__catch(d, asyncore__fail(d, "watch", err));
     return err < 0 ? err : 1;
 }
 
@@ -186,8 +186,8 @@ is_unfinished(const struct asyncore_dispatcher *d)
     }
     bool shut = asyncore__has(d, ASYNCORE__SHUT) &&
                 !asyncore__has(d, ASYNCORE__SHUT_DONE);
-    bool close = d->closing &&
-                 !asyncore__has(d, ASYNCORE__LINGERING | ASYNCORE__TOLD);
+    bool close =
+        d->closing && !asyncore__has(d, ASYNCORE__LINGERING | ASYNCORE__TOLD);
     return shut || close || asyncore__has(d, ASYNCORE__DRAINED) ||
            asyncore__pending(d);
 }
@@ -250,7 +250,8 @@ asyncore__interest_apply(struct asyncore_map *map)
             struct asyncore_dispatcher *d = take(map);
             if (asyncore__has(d, ASYNCORE__CLOSED)) {
                 append(map, d);
-            } else if (update(d) != 0) {
+            }
+            else if (update(d) != 0) {
                 again = true;
             }
         }
@@ -295,7 +296,8 @@ asyncore__sweep(struct asyncore_map *map)
                 map->closed--;
                 destroy(d);
                 again = true;
-            } else {
+            }
+            else {
                 append(map, d);
             }
         }

@@ -46,12 +46,14 @@ struct asyncore__timer {
     uint32_t at;         /* place in the heap, or the next free slot */
 };
 
+struct asyncore__deadline {
+    int64_t when;
+    uint64_t order; /* of adding: equal times keep it */
+    uint32_t slot;
+};
+
 struct asyncore__timers {
-    struct asyncore__deadline {
-        int64_t when;
-        uint64_t order; /* of adding: equal times keep it */
-        uint32_t slot;
-    } *heap;
+    struct asyncore__deadline *heap;
     struct asyncore__timer *slots;
     size_t len, heap_cap;    /* of the heap */
     size_t nslots, slot_cap; /* used so far, free ones included */
@@ -74,9 +76,9 @@ void asyncore__timers_fini(struct asyncore__timers *t);
 /* ---- outq.c: what waits to be sent ------------------------------------- */
 
 enum asyncore__piece_kind {
-    ASYNCORE__COPY,    /* bytes of ours */
+    ASYNCORE__COPY,     /* bytes of ours */
     ASYNCORE__BORROWED, /* bytes of somebody's who is told when they're sent */
-    ASYNCORE__SOURCE   /* it is asked for bytes, or sends them by itself */
+    ASYNCORE__SOURCE    /* it is asked for bytes, or sends them by itself */
 };
 
 /* A piece of the queue.  A source has the bytes that it has given and that
@@ -238,8 +240,8 @@ enum {
     ASYNCORE__ASK_R = 1 << 11,    /* what the predicates said last */
     ASYNCORE__ASK_W = 1 << 12,
     ASYNCORE__IN_MAP = 1 << 13,
-    ASYNCORE__LOST = 1 << 14,     /* its connect() failed: to be closed */
-    ASYNCORE__BLOCKED = 1 << 15,  /* output waits for a write event */
+    ASYNCORE__LOST = 1 << 14,      /* its connect() failed: to be closed */
+    ASYNCORE__BLOCKED = 1 << 15,   /* output waits for a write event */
     ASYNCORE__LINGERING = 1 << 16, /* all is sent, the peer is yet to end */
     ASYNCORE__DRAINED = 1 << 17,   /* handle_drain is to be told */
     ASYNCORE__DESTROYED = 1 << 18  /* `destroy` has been called */
@@ -276,17 +278,17 @@ enum {
     ASYNCORE__READ = 1,
     ASYNCORE__WRITE = 2,
     ASYNCORE__PRI = 4,
-    ASYNCORE__HUP = 8, /* reported only: hang-up or error */
+    ASYNCORE__HUP = 8,  /* reported only: hang-up or error */
     ASYNCORE__NVAL = 16 /* reported only: the descriptor is not open */
 };
 
 /* What the map knows of a descriptor. */
 struct asyncore__slot {
     struct asyncore_dispatcher *d; /* NULL = none (or the wake-up) */
-    uint32_t generation; /* + 1 whenever the channel here changes */
-    uint32_t scratch;    /* the backend's own */
-    unsigned char armed; /* the interest the backend has been told */
-    bool always;         /* the backend refused it: a regular file */
+    uint32_t generation;           /* + 1 whenever the channel here changes */
+    uint32_t scratch;              /* the backend's own */
+    unsigned char armed;           /* the interest the backend has been told */
+    bool always;                   /* the backend refused it: a regular file */
 };
 
 /* Channels in the order of their adding, with holes where one has gone;
@@ -316,7 +318,7 @@ struct asyncore_map {
     size_t ntouched;
     size_t closed; /* of those: closed, to be destroyed */
     size_t open;   /* channels with a descriptor, in `all` or set aside */
-    int *always;                         /* slots with .always */
+    int *always;   /* slots with .always */
     size_t nalways, always_cap;
     struct asyncore__ready *ready; /* a stack: nested passes go on top */
     size_t nready, ready_cap;
@@ -324,11 +326,11 @@ struct asyncore_map {
     unsigned depth; /* passes and handlers running: nobody is destroyed */
     unsigned loops; /* asyncore_loop()s running */
     bool stopping;
-    bool exiting; /* a handler returned ASYNCORE_EXIT_NOW */
+    bool exiting;   /* a handler returned ASYNCORE_EXIT_NOW */
     unsigned forks; /* value of asyncore__forks when it was made */
     struct asyncore_error failed; /* the last failure; see deliver.c */
     bool failed_told;             /* … and handle_error knows */
-    char *buffer;       /* to receive into, if nobody has taken it */
+    char *buffer;                 /* to receive into, if nobody has taken it */
     size_t buffer_size;
     int reserve_fd; /* given up when there are no descriptors */
     bool starved;   /* … and the log has been told */
@@ -337,7 +339,7 @@ struct asyncore_map {
     /* the door for other threads; see calls.c */
     int wake_fd[2];
     atomic_bool woken;
-    _Atomic(struct asyncore_call *) posted; /* newest first */
+    _Atomic(struct asyncore_call *) posted;   /* newest first */
     struct asyncore_call *calls, **calls_end; /* taken, oldest first */
 };
 
@@ -357,7 +359,8 @@ int asyncore__arm(struct asyncore_map *map, int fd, unsigned mask);
 /* Close up the holes.  Only while no pass is running. */
 void asyncore__map_compact(struct asyncore_map *map);
 
-/* ---- check.c: builds that check themselves -------------------------------- */
+/* ---- check.c: builds that check themselves --------------------------------
+ */
 
 #ifdef ASYNCORE_CHECKS
 /* What must be true between two passes; aborts. */
@@ -471,9 +474,8 @@ asyncore__alive(const struct asyncore_dispatcher *d,
 }
 
 /* The slot of the channel's own class, or the one it inherits. */
-#define ASYNCORE__VIRTUAL(d, slot)  \
-    ((d)->ops->slot ? (d)->ops->slot \
-                    : asyncore__class_of(d)->ops->slot)
+#define ASYNCORE__VIRTUAL(d, slot) \
+    ((d)->ops->slot ? (d)->ops->slot : asyncore__class_of(d)->ops->slot)
 /* Call a handler; returns 0 or the error it returned, noted as its own. */
 #define ASYNCORE__RUN(d, slot) \
     asyncore__run(d, #slot, ASYNCORE__VIRTUAL(d, slot))
@@ -568,7 +570,7 @@ struct asyncore__transport {
                         size_t len);
     /* Of the sending side; NULL: it has none of its own. */
     int (*shutdown)(struct asyncore_dispatcher *d);
-    int (*error)(struct asyncore_dispatcher *d);    /* SO_ERROR, negated */
+    int (*error)(struct asyncore_dispatcher *d); /* SO_ERROR, negated */
 };
 extern const struct asyncore__transport asyncore__socket_transport;
 extern const struct asyncore__transport asyncore__file_transport;

@@ -70,8 +70,8 @@ linger(struct asyncore_dispatcher *d)
     if (asyncore_set_timeout(d, d->asyncore__linger_ms / 1e3) < 0) {
         return finish(d); /* no memory to wait with */
     }
-    asyncore__set(d, ASYNCORE__LINGERING | ASYNCORE__SHUT |
-                         ASYNCORE__SHUT_DONE);
+    asyncore__set(d,
+                  ASYNCORE__LINGERING | ASYNCORE__SHUT | ASYNCORE__SHUT_DONE);
     asyncore__touch(d);
     return 0;
 }

@@ -133,7 +133,8 @@ asyncore__map_create(const char *name, struct asyncore__world *world,
     map->forks = forks;
     map->touched_end = &map->touched;
     map->calls_end = &map->calls;
-    map->all.index_offset = offsetof(struct asyncore_dispatcher, asyncore__pos);
+    map->all.index_offset =
+        offsetof(struct asyncore_dispatcher, asyncore__pos);
     map->asked.index_offset =
         offsetof(struct asyncore_dispatcher, asyncore__asked);
     map->reserve_fd = -1;
@@ -379,7 +380,8 @@ asyncore__arm(struct asyncore_map *map, int fd, unsigned mask)
         slot->armed = 0;
         if (slot->always) {
             always_drop(map, fd);
-        } else if (asyncore__map_check(map) >= 0) {
+        }
+        else if (asyncore__map_check(map) >= 0) {
             /* The registrations of a fork's parent are not ours to touch; a
              * failure means that the kernel has forgotten it already. */
             (void)map->backend->modify(map, fd, from, 0);
@@ -412,7 +414,8 @@ rearm_all(struct asyncore_map *map, int *always, size_t *ret_n)
         int err = map->backend->modify(map, (int)fd, 0, map->slots[fd].armed);
         if (err == -EPERM) {
             always[(*ret_n)++] = (int)fd;
-        } else if (err < 0) {
+        }
+        else if (err < 0) {
             return err;
         }
     }
@@ -428,8 +431,8 @@ change_backend(struct asyncore_map *map,
     void *old_state = map->state;
     int *always = NULL;
     size_t cap = 0, n = 0;
-    int err = asyncore__reserve(&always, &cap, map->all.live + 1,
-                                sizeof *always);
+    int err =
+        asyncore__reserve(&always, &cap, map->all.live + 1, sizeof *always);
     if (err < 0) {
         return err;
     }
@@ -520,7 +523,8 @@ asyncore_map_fileno(struct asyncore_map *map)
     for (size_t i = 0; err >= 0 && map->backend->fileno == NULL; i++) {
         if (asyncore__backends[i] == NULL) {
             err = -ENOSYS;
-        } else if (asyncore__backends[i]->fileno != NULL) {
+        }
+        else if (asyncore__backends[i]->fileno != NULL) {
             err = change_backend(map, asyncore__backends[i]);
         }
     }

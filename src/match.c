@@ -123,7 +123,8 @@ asyncore__match(const struct asyncore__needle *needle, size_t held,
         m.held = 0;
         m.len = from + place;
         m.used = m.len + needle->len;
-    } else {
+    }
+    else {
         m.len = len - m.held;
         m.used = len;
     }
@@ -140,7 +141,8 @@ asynchat_find_prefix_at_end(const void *haystack, size_t haystack_len,
         return 0;
     }
     const char *data = needle;
-    size_t most = needle_len - 1 < haystack_len ? needle_len - 1 : haystack_len;
+    size_t most =
+        needle_len - 1 < haystack_len ? needle_len - 1 : haystack_len;
     const char *end = (const char *)haystack + haystack_len;
     uint32_t few[64], *failure = few;
     if (most > sizeof few / sizeof *few) {

@@ -79,7 +79,8 @@ asyncore__addr_unix(struct asyncore_addr *ret, const char *path)
     size_t used = offsetof(struct sockaddr_un, sun_path) + len;
     if (abstract) {
         ret->u.un.sun_path[0] = '\0';
-    } else {
+    }
+    else {
         used++;
     }
     ret->len = (socklen_t)used;
@@ -94,7 +95,8 @@ unix_str(const struct asyncore_addr *addr, char *buf, size_t size)
     const char *path = addr->u.un.sun_path;
     if (len > 0 && path[0] == '\0') {
         snprintf(buf, size, "@%.*s", (int)(len - 1), path + 1);
-    } else {
+    }
+    else {
         snprintf(buf, size, "%.*s", (int)len, path);
     }
 }
@@ -107,7 +109,8 @@ inet6_str(const struct sockaddr_in6 *in6, char *buf, size_t size)
     if (in6->sin6_scope_id != 0) {
         snprintf(buf, size, "[%s%%%u]:%u", host, (unsigned)in6->sin6_scope_id,
                  (unsigned)ntohs(in6->sin6_port));
-    } else {
+    }
+    else {
         snprintf(buf, size, "[%s]:%u", host, (unsigned)ntohs(in6->sin6_port));
     }
 }

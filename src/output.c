@@ -73,7 +73,8 @@ regulate(struct asyncore_dispatcher *d, const struct asyncore__output *out)
             asyncore__set(d, ASYNCORE__DRAINED);
             asyncore__touch(d);
         }
-    } else if (out->queue.len > limits_of(out)->high) {
+    }
+    else if (out->queue.len > limits_of(out)->high) {
         asyncore__set(d, ASYNCORE__PAUSED);
         asyncore__touch(d);
     }
@@ -85,9 +86,8 @@ asyncore_set_limits(struct asyncore_dispatcher *d,
 {
     struct asyncore__output *out =
         asyncore__valid(d) ? asyncore__output_of(d) : NULL;
-    if (out == NULL || (limits != NULL &&
-                        (limits->low > limits->high ||
-                         limits->high > limits->max))) {
+    if (out == NULL || (limits != NULL && (limits->low > limits->high ||
+                                           limits->high > limits->max))) {
         return -EINVAL;
     }
     out->limits = limits;
@@ -184,7 +184,8 @@ pull(struct asyncore_dispatcher *d, struct asyncore__outq *q)
     }
     if (given.iov_len == 0) {
         asyncore__outq_pop(q);
-    } else {
+    }
+    else {
         piece->bytes = given.iov_base;
         piece->start = 0;
         piece->end = given.iov_len;

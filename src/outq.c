@@ -32,7 +32,8 @@ link_piece(struct asyncore__outq *q, struct asyncore__piece *piece)
 {
     if (q->tail != NULL) {
         q->tail->next = piece;
-    } else {
+    }
+    else {
         q->head = piece;
     }
     q->tail = piece;

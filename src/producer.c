@@ -57,8 +57,7 @@ static const struct asyncore__source_ops producer_source = {
 };
 
 int
-asynchat_push_with_producer(struct asynchat *chat,
-                            struct asynchat_producer *p)
+asynchat_push_with_producer(struct asynchat *chat, struct asynchat_producer *p)
 {
     int err = check_push(chat);
     if (err >= 0 && (p == NULL || p->ops == NULL || p->ops->more == NULL)) {

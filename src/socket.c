@@ -113,7 +113,8 @@ resolve(struct asyncore_dispatcher *d, const char *host, int port,
     int type;
     int err = asyncore_getsockname(d, ret);
     if (err >= 0) {
-        err = world(d)->getsockopt(world(d), d->fd, SOL_SOCKET, SO_TYPE, &type);
+        err =
+            world(d)->getsockopt(world(d), d->fd, SOL_SOCKET, SO_TYPE, &type);
     }
     if (err >= 0) {
         err = asyncore_getaddrinfo(d->map, ret->u.sa.sa_family, type, host,
@@ -218,7 +219,8 @@ asyncore_set_socket(struct asyncore_dispatcher *d, int fd)
         /* Just accepted here: all is known, and no system call needed. */
         kind.stream = kind.connected = true;
         kind.peer = *accepted->addr;
-    } else {
+    }
+    else {
         int err = world(d)->set_nonblocking(world(d), fd);
         if (err >= 0) {
             err = find_kind(world(d), fd, &kind);

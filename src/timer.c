@@ -91,7 +91,8 @@ asyncore__timers_add(struct asyncore__timers *t, int64_t when,
     if (t->free != 0) {
         slot = t->free - 1;
         t->free = t->slots[slot].at;
-    } else {
+    }
+    else {
         if (t->nslots >= UINT32_MAX - 1 ||
             asyncore__reserve(&t->slots, &t->slot_cap, t->nslots + 1,
                               sizeof *t->slots) < 0) {
