@@ -149,6 +149,8 @@ start_tcp(void)
     struct chan *c = play.caller = chan_new("caller", REC_WRITE);
     struct asyncore_addr addr;
     l->react[ON_READ] = react_read_and_close;
+    l->chunk = 1; /* it leaves some unread: a reset, for thousands of ports
+                     that wait for their time to pass are a burden */
     c->react[ON_WRITE] = react_say_hello;
     if (make_socket(l, AF_INET, SOCK_STREAM, false) &&
         asyncore_set_reuse_addr(D(l)) >= 0 &&
@@ -326,9 +328,10 @@ check_success(void)
     CHECK(play.client->in.len == play.taken);
     CHECK(!was_told(child) && !was_told(play.client));
     CHECK(play.client->destroyed == 1 && child->destroyed == 1);
-    CHECK(play.caller->destroyed == 1 && !was_told(play.caller));
+    CHECK(play.caller->destroyed == 1);
+    CHECK(play.caller->reason == -ECONNRESET);
     CHECK(play.answers->last != NULL);
-    CHECK(strcmp(text_get(&play.answers->last->in), "hello") == 0);
+    CHECK(strcmp(text_get(&play.answers->last->in), "h") == 0);
     CHECK(strcmp(text_get(&play.file->in), "0123456789") == 0);
     CHECK(strcmp(text_get(&play.udp[0]->in), "datagram") == 0);
     CHECK(strcmp(text_get(&play.asked[0]->in), "x") == 0);
