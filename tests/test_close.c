@@ -810,11 +810,10 @@ eof_that_is_not_closed_is_not_reported_for_ever(void **state)
 }
 
 static void
-reset_that_is_not_closed_is_not_reported_for_ever(void **state)
+assert_silent_after_reset(unsigned flags)
 {
-    (void)state;
     int peer;
-    struct chan *a = kit_pair_chan("a", 0, AF_INET, &peer);
+    struct chan *a = kit_pair_chan("a", flags, AF_INET, &peer);
     a->react[ON_CLOSE] = react_nothing;
     kit_reset(peer);
     RUN_UNTIL(a->events[ON_CLOSE] == 1);
@@ -829,6 +828,15 @@ reset_that_is_not_closed_is_not_reported_for_ever(void **state)
     assert_int_equal(asyncore_poll(7, kit.map), 0);
     assert_true(kit.world.time - time == INT64_C(7000000000));
     asyncore_close(D(a));
+}
+
+static void
+reset_that_is_not_closed_is_not_reported_for_ever(void **state)
+{
+    (void)state;
+    assert_silent_after_reset(0);
+    assert_silent_after_reset(REC_WRITE);
+    assert_silent_after_reset(REC_WRITE | REC_EXPT | REC_EOF);
 }
 
 static int
