@@ -554,7 +554,7 @@ http_parse(const char *data, size_t len, struct http_request *ret)
 
     *ret = (struct http_request){.method = HTTP_OTHER};
     ret->modified_since = ret->if_range = HTTP_NEVER;
-    if (!is_clean(head)) {
+    if (len == 0 || !is_clean(head)) {
         return 400;
     }
     if (len >= 2 && memcmp(data, "\r\n", 2) == 0) {

@@ -47,7 +47,8 @@ struct http_request {
 
 /* Take a head apart.
  *
- *   head   len bytes, without the "\r\n\r\n" at their end
+ *   head   len bytes, without the "\r\n\r\n" at their end; may be NULL if
+ *          len is 0
  *
  * path is for open(), from the directory that is served: decoded, without
  * empty parts, "." and ".."; "" or with a "/" at its end for a directory.  It

@@ -54,6 +54,22 @@ WRONG = {
         ["-t", "1s", "127.0.0.1"],
         ["-x", "127.0.0.1"],
     ],
+    "http_server": [
+        [],
+        ["/nonexistent", "127.0.0.1", "0"],
+        ["/etc/passwd", "127.0.0.1", "0"],
+        ["", "127.0.0.1", "0"],
+        ["/", "127.0.0.1", "65536"],
+        ["/", "127.0.0.1", "http"],
+        ["/", "no host", "0"],
+        ["/", "nosuchhost.invalid", "0"],
+        ["/", "127.0.0.1", "0", "more"],
+        ["-t"],
+        ["-t", "0", "/", "127.0.0.1", "0"],
+        ["-t", "nan", "/", "127.0.0.1", "0"],
+        ["-t", "1s", "/", "127.0.0.1", "0"],
+        ["-x", "/", "127.0.0.1", "0"],
+    ],
     "netcat": [
         [],
         ["127.0.0.1"],
@@ -92,13 +108,14 @@ WRONG = {
 RIGHT = {
     "echo_server": ["127.0.0.1", "0"],
     "http_client": ["127.0.0.1:1"],
+    "http_server": ["/", "127.0.0.1", "0"],
     "netcat": ["-l", "127.0.0.1", "0"],
     "tcp_proxy": ["127.0.0.1:0", "127.0.0.1:1"],
 }
 
 
 class Arguments(harness.TestCase):
-    """Of all four programs."""
+    """Of all programs."""
 
     def test_wrong(self):
         """Status 2 and one line, whatever is wrong."""
@@ -144,6 +161,7 @@ class Arguments(harness.TestCase):
             port = taken.getsockname()[1]
             for name, arguments in {
                 "echo_server": ["127.0.0.1", port],
+                "http_server": ["/", "127.0.0.1", port],
                 "netcat": ["-l", "127.0.0.1", port],
                 "tcp_proxy": [f"127.0.0.1:{port}", "127.0.0.1:1"],
             }.items():
