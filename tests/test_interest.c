@@ -525,6 +525,31 @@ channel_that_cannot_be_watched_is_told_so(void **state)
 }
 
 static void
+exit_now_of_one_that_cannot_be_watched_leaves_the_loop(void **state)
+{
+    (void)state;
+    if (strcmp(asyncore_map_backend(kit.map), "epoll") != 0) {
+        return; /* the others ask nobody */
+    }
+    int pa, pb;
+    struct chan *a = kit_pair_chan("a", 0, AF_UNIX, &pa);
+    kit_pair_chan("b", 0, AF_UNIX, &pb);
+    a->react[ON_ERROR] = react_exit_now;
+    kit_write(pa, "x", 1);
+    kit_write(pb, "x", 1);
+    kit_fail(KIT_EPOLL_CTL, D(a)->fd, 1, 1, -ENOSPC);
+    assert_int_equal(asyncore_loop(1, false, kit.map, 3), ASYNCORE_EXIT_NOW);
+    assert_trace("a.handle_error ENOSPC watch -\n");
+    kit_pass(); /* it is tried again, and the other has lost nothing */
+    assert_trace("a.handle_read\n"
+                 "a.recv 1\n"
+                 "b.handle_read\n"
+                 "b.recv 1\n");
+    close(pa);
+    close(pb);
+}
+
+static void
 channel_that_cannot_be_watched_for_want_of_memory_is_told_so(void **state)
 {
     (void)state;
@@ -580,6 +605,7 @@ main(void)
         KIT_TEST(socket_that_is_nothing_yet_is_not_watched),
         KIT_TEST(datagram_socket_is_watched_at_once),
         KIT_TEST(channel_that_cannot_be_watched_is_told_so),
+        KIT_TEST(exit_now_of_one_that_cannot_be_watched_leaves_the_loop),
         KIT_TEST(channel_that_cannot_be_watched_for_want_of_memory_is_told_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
