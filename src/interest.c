@@ -172,6 +172,8 @@ arm(struct asyncore_dispatcher *d)
     if (err >= 0) {
         return 0;
     }
+    asyncore__set(d, ASYNCORE__REFUSED);
+    d->map->refused = true;
     err = err == -EBADF ? asyncore__end(d, err)
                         : asyncore__catch(d, asyncore__fail(d, "watch", err));
     return err < 0 ? err : 1;
@@ -218,6 +220,23 @@ update(struct asyncore_dispatcher *d)
     }
     int rc = arm(d);
     return rc != 0 ? rc : ran;
+}
+
+/* Once a pass, so that the loop does not spin while it lasts. */
+void
+asyncore__interest_retry(struct asyncore_map *map)
+{
+    if (!map->refused) {
+        return;
+    }
+    map->refused = false;
+    for (size_t i = 0; i < map->all.len; i++) {
+        struct asyncore_dispatcher *d = map->all.at[i];
+        if (d != NULL && asyncore__has(d, ASYNCORE__REFUSED)) {
+            asyncore__unset(d, ASYNCORE__REFUSED);
+            asyncore__touch(d);
+        }
+    }
 }
 
 int

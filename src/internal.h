@@ -244,6 +244,7 @@ enum {
     ASYNCORE__BLOCKED = 1 << 15,   /* output waits for a write event */
     ASYNCORE__LINGERING = 1 << 16, /* all is sent, the peer is yet to end */
     ASYNCORE__DRAINED = 1 << 17,   /* handle_drain is to be told */
+    ASYNCORE__REFUSED = 1 << 19,   /* by the backend */
     ASYNCORE__DESTROYED = 1 << 18  /* `destroy` has been called */
 };
 
@@ -317,6 +318,7 @@ struct asyncore_map {
     struct asyncore_dispatcher *touched, **touched_end; /* interest.c */
     size_t ntouched;
     size_t closed; /* of those: closed, to be destroyed */
+    bool refused;  /* there are channels that could not be watched */
     size_t open;   /* channels with a descriptor, in `all` or set aside */
     int *always;   /* slots with .always */
     size_t nalways, always_cap;
@@ -432,6 +434,8 @@ void asyncore__unbury(struct asyncore_dispatcher *d);
 bool asyncore__is_asked(const struct asyncore_dispatcher *d);
 /* Phase of a pass: ask the predicates; then bring the backend up to date. */
 int asyncore__interest_ask(struct asyncore_map *map);
+/* … and before that, try again whom the backend has refused. */
+void asyncore__interest_retry(struct asyncore_map *map);
 int asyncore__interest_apply(struct asyncore_map *map);
 /* Phase: destroy the closed. */
 void asyncore__sweep(struct asyncore_map *map);

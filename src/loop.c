@@ -87,6 +87,7 @@ wait_for_events(struct asyncore_map *map, int64_t timeout, size_t first)
 static int
 prepare(struct asyncore_map *map)
 {
+    asyncore__interest_retry(map);
     int rc = asyncore__interest_apply(map);
     if (rc >= 0) {
         rc = asyncore__interest_ask(map);
