@@ -32,6 +32,7 @@ build/coverage/build.ninja:
 
 demo: all
 	@tools/deps demo
+	@tools/demo-chat build/examples
 	@tools/demo build/examples
 
 test: deps-test build/build.ninja
