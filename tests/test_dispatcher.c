@@ -900,8 +900,9 @@ accept_error_of_a_lost_connection_is_passed_over(void **state)
 {
     (void)state;
     static const int lost[] = {
-        EAGAIN,    ECONNABORTED, ENETDOWN,     EPROTO,     ENOPROTOOPT,
-        EHOSTDOWN, ENONET,       EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH};
+        EAGAIN, ECONNABORTED, ENETDOWN,   EPROTO,      ENOPROTOOPT, EHOSTDOWN,
+        ENONET, EHOSTUNREACH, EOPNOTSUPP, ENETUNREACH, EPERM,       ETIMEDOUT,
+    };
     struct chan *s = chan_listen("s", 0, AF_INET);
     for (size_t i = 0; i < COUNT(lost); i++) {
         int client = kit_connect(chan_port(s));
