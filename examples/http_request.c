@@ -592,7 +592,7 @@ http_apply_range(const struct http_range *range, uint64_t size,
     else if (range->last < last) {
         last = range->last;
     }
-    if (first >= size || (range->kind == HTTP_LAST && range->last == 0)) {
+    if (first >= size) {
         return 416;
     }
     *ret_first = first;

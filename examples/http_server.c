@@ -348,7 +348,8 @@ answer_with_text(struct connection *c, int status)
     return end_with_text(c, status);
 }
 
-/* The same, as the last answer: what follows can't be a request. */
+/* The same, as the last answer: what follows can't be a request, and the
+ * library throws it away. */
 static int
 refuse(struct connection *c, int status)
 {
@@ -557,9 +558,6 @@ connection_collect(struct asynchat *chat, const void *data, size_t len)
 {
     struct connection *c = connection_of(&chat->base);
 
-    if (chat->base.closing) {
-        return 0; /* behind a last request */
-    }
     if (c->state != ANSWER && is_too_slow(c)) {
         return refuse(c, 408);
     }
@@ -579,9 +577,6 @@ connection_found(struct asynchat *chat)
     struct asyncore_bytes head;
     int status;
 
-    if (chat->base.closing) {
-        return 0;
-    }
     if (c->state == BODY) {
         return answer(c);
     }
@@ -599,7 +594,7 @@ connection_too_long(struct asynchat *chat)
 {
     struct connection *c = connection_of(&chat->base);
 
-    return chat->base.closing ? 0 : refuse(c, c->has_first_line ? 431 : 414);
+    return refuse(c, c->has_first_line ? 431 : 414);
 }
 
 /* The client has said all, and may be waiting for the rest of what we say. */

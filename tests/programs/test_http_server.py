@@ -630,6 +630,16 @@ class Patience(TestCase):
                 self.assertLess(sent, 100)
                 self.assert_says_408(client)
 
+    def test_too_late(self):
+        """A request that is whole after all, but not in time."""
+        whole = request("/letters.txt")
+        with self.client() as client:
+            for piece in whole[:5], whole[5:10]:
+                client.send(piece)
+                select.select([], [], [], 0.3)
+            client.send(whole[10:], whole)
+            self.assert_says_408(client)
+
     @staticmethod
     def dribble(sock, data):
         """A byte after the other, until there is an answer.  Returns how many
