@@ -382,7 +382,8 @@ is_control(const unsigned char *s, size_t n)
 }
 
 /* What telnet says to us, not to people, begins with IAC, a byte that is in no
- * text: IAC WILL/WONT/DO/DONT OPTION, IAC SB … IAC SE, or IAC COMMAND. */
+ * text: IAC, a verb from WILL to DONT, an option; IAC SB … IAC SE; or IAC and
+ * one byte. */
 enum {
     SE = 240,
     SB = 250,
@@ -447,9 +448,6 @@ line_found(struct asynchat *chat)
     struct person *p = person_of(&chat->base);
     char line[MAX_LINE + 2]; /* with a "\r" */
 
-    if (!p->present) { /* said behind a /quit */
-        return 0;
-    }
     p->asked = false;
     clean(asynchat_get_data(chat), line);
     if (line[0] == '/') {
@@ -466,10 +464,8 @@ line_too_long(struct asynchat *chat)
 {
     struct person *p = person_of(&chat->base);
 
-    if (p->present) {
-        tell(p, "*** your line is longer than %d bytes: nobody heard it",
-             MAX_LINE);
-    }
+    tell(p, "*** your line is longer than %d bytes: nobody heard it",
+         MAX_LINE);
     return 0;
 }
 
@@ -480,7 +476,9 @@ person_eof(struct asyncore_dispatcher *d)
 {
     struct person *p = person_of(d);
 
-    line_found(&p->chat);
+    if (p->present) {
+        line_found(&p->chat);
+    }
     return p->present ? say_goodbye(p, "hung up") : 0;
 }
 

@@ -120,11 +120,17 @@ static FILE *
 create_in_maildir(const char *name)
 {
     char path[sizeof "tmp/" + 320];
+    FILE *file;
     int fd;
 
     snprintf(path, sizeof path, "tmp/%s", name);
     fd = openat(maildir, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    return fd >= 0 ? fdopen(fd, "w") : NULL;
+    file = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (fd >= 0 && file == NULL) { /* no memory */
+        close(fd);
+        unlinkat(maildir, path, 0);
+    }
+    return file;
 }
 
 /* Whose mail it is, and where it came from: the headers of a delivery. */
@@ -618,9 +624,6 @@ session_found(struct asynchat *chat)
     struct session *s = session_of(&chat->base);
     char line[MAX_COMMAND + 1];
 
-    if (chat->base.closing) { /* sent behind a QUIT */
-        return 0;
-    }
     if (s->file == NULL) {
         return copy_line(asynchat_get_data(chat), line)
                    ? run_command(s, line)
@@ -637,9 +640,7 @@ session_found(struct asynchat *chat)
 static int
 session_too_long(struct asynchat *chat)
 {
-    return chat->base.closing
-               ? 0
-               : reply(session_of(&chat->base), "500 Error: line too long");
+    return reply(session_of(&chat->base), "500 Error: line too long");
 }
 
 /* A client may end its side behind its last command, and wait for replies. */
