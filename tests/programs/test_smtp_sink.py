@@ -329,8 +329,8 @@ class Commands(SinkTestCase):
         client.ask(b"MAIL FROM:<a@b>", 503)
         client.ask(b"ehlo x", 250)
         for path in (
-            b"", b"a@b", b"<a@b", b"<a@b>c", b"<a b>", b"<" + b"x" * 257 + b">",
-            b'<"a>', b"<a\\>",
+            b"", b"a@b", b"<a@b", b"<a@b>c", b"<a b>",
+            b"<" + b"x" * 257 + b">", b'<"a>', b"<a\\>",
         ):
             client.ask(b"MAIL FROM:" + path, 501)
             client.ask(b"MAIL " + path, 501)
@@ -494,7 +494,9 @@ class Output(harness.TestCase):
         with harness.serve("smtp_sink", "127.0.0.1", 0) as server:
             with Client(server) as client:
                 client.begin()
-                client.ask(b"Subject: x\r\nTo: y\r\n\r\na\r\n\r\n..b\r\n.", 250)
+                client.ask(
+                    b"Subject: x\r\nTo: y\r\n\r\na\r\n\r\n..b\r\n.", 250
+                )
                 client.send(*(line for line, _ in ENVELOPE), b".")
                 client.expect(250, 250, 250, 354, 250)
             self.assertEqual(server.stop(), 0)
