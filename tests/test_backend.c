@@ -2,10 +2,10 @@
 /* test_backend.c - the contract of a backend, through its table: what it is
  * told to watch, it reports, all of it, in one wait. */
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 
+#include "await.h"
 #include "kit.h"
 
 enum {
@@ -131,6 +131,7 @@ urgent_data_is_reported_as_such(void **state)
     assert_int_equal(modify(fd, P), 0);
     assert_int_equal(reported(fd), 0);
     assert_int_equal(send(peer, "!", 1, MSG_OOB), 1);
+    await(fd, POLLPRI);
     assert_int_equal(reported(fd) & P, P);
     assert_int_equal(modify(fd, R), 0);
     assert_int_equal(reported(fd) & P, 0);

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <netinet/in.h>
 
+#include "await.h"
 #include "kit.h"
 
 static int
@@ -586,6 +587,7 @@ idle_timeout_covers_a_connect_that_does_not_end(void **state)
     assert_int_equal(listen(full, 0), 0);
     assert_int_equal(getsockname(full, (struct sockaddr *)&in, &len), 0);
     int first = kit_connect(ntohs(in.sin_port));
+    await(full, POLLIN);
     struct chan *c = chan_socket("c", 0, AF_INET, SOCK_STREAM);
     assert_int_equal(asyncore_connect(D(c), "127.0.0.1", ntohs(in.sin_port)),
                      0);

@@ -3,6 +3,7 @@
  * of a channel.  No clock is looked at. */
 #include <sys/resource.h>
 
+#include "await.h"
 #include "kit.h"
 
 enum {
@@ -263,7 +264,7 @@ accepting_costs_an_accept_for_each_and_one_more(void **state)
     int client[CLIENTS];
     struct chan *s = chan_listen("s", 0, AF_INET);
     for (size_t i = 0; i < CLIENTS; i++) {
-        client[i] = kit_connect(chan_port(s));
+        client[i] = knock(s);
     }
     kit_pass(); /* the listener is told, and the connections are taken */
     assert_int_equal(s->born, CLIENTS);
@@ -283,7 +284,7 @@ adopting_an_accepted_connection_costs_no_calls(void **state)
     (void)state;
     struct chan *s = chan_listen("s", 0, AF_INET);
     kit_pass();
-    int client = kit_connect(chan_port(s));
+    int client = knock(s);
     kit_count_anew();
     kit_pass();
     assert_int_equal(s->born, 1);

@@ -3,9 +3,8 @@
  * of itself, and how it takes what it cannot use. */
 #include <fcntl.h>
 #include <math.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 
+#include "await.h"
 #include "kit.h"
 
 /* The state of a channel as text: c(onnected), a(ccepting), (connectin)g. */
@@ -238,6 +237,7 @@ set_socket_of_a_connection_is_connected(void **state)
     struct asyncore_addr addr = addr_of(c);
     assert_int_equal(addr.u.in.sin_port, peer.sin_port);
     kit_write(fd[1], "x", 1);
+    await(fd[0], POLLIN);
     kit_pass();
     assert_trace("a.handle_read\na.recv 1\n");
     close(fd[1]);
@@ -384,7 +384,7 @@ bind_to_any_address_takes_local_connections(void **state)
         assert_int_equal(asyncore_listen(D(s), 5), 0);
         struct asyncore_addr addr = own_addr_of(s);
         assert_int_equal(addr.u.in.sin_addr.s_addr, INADDR_ANY);
-        int client = kit_connect(chan_port(s));
+        int client = knock(s);
         RUN_UNTIL(s->born == 1);
         close(client);
     }
@@ -844,7 +844,7 @@ accept_gives_a_descriptor_and_an_address(void **state)
     struct chan *s = chan_listen("s", 0, AF_INET);
     struct asyncore_addr addr;
     assert_int_equal(asyncore_accept(D(s), &addr), -EAGAIN);
-    int client = kit_connect(chan_port(s));
+    int client = knock(s);
     int fd = asyncore_accept(D(s), &addr);
     assert_true(fd >= 0);
     assert_true((fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
@@ -852,7 +852,7 @@ accept_gives_a_descriptor_and_an_address(void **state)
     assert_int_equal(addr.u.sa.sa_family, AF_INET);
     close(fd);
     close(client);
-    client = kit_connect(chan_port(s));
+    client = knock(s);
     fd = asyncore_accept(D(s), NULL);
     assert_true(fd >= 0);
     close(fd);
@@ -868,7 +868,7 @@ accept_takes_what_waits_in_one_pass(void **state)
     struct chan *s = chan_listen("s", 0, AF_INET);
     int clients[10];
     for (size_t i = 0; i < COUNT(clients); i++) {
-        clients[i] = kit_connect(chan_port(s));
+        clients[i] = knock(s);
     }
     kit_pass();
     assert_int_equal(s->born, COUNT(clients));
@@ -885,7 +885,7 @@ accept_in_one_pass_is_bounded(void **state)
     int clients[150];
     assert_int_equal(asyncore_listen(D(s), 200), 0);
     for (size_t i = 0; i < COUNT(clients); i++) {
-        clients[i] = kit_connect(chan_port(s));
+        clients[i] = knock(s);
     }
     kit_pass();
     assert_in_range(s->born, 1, 100);
@@ -905,7 +905,7 @@ accept_error_of_a_lost_connection_is_passed_over(void **state)
     };
     struct chan *s = chan_listen("s", 0, AF_INET);
     for (size_t i = 0; i < COUNT(lost); i++) {
-        int client = kit_connect(chan_port(s));
+        int client = knock(s);
         kit_fail(KIT_ACCEPT, -1, 1, 1, -lost[i]);
         kit_pass();
         kit_heal();
@@ -923,7 +923,7 @@ accept_interrupted_by_a_signal_is_retried(void **state)
 {
     (void)state;
     struct chan *s = chan_listen("s", 0, AF_INET);
-    int client = kit_connect(chan_port(s));
+    int client = knock(s);
     kit_fail(KIT_ACCEPT, -1, 1, 3, -EINTR);
     kit_pass();
     assert_int_equal(s->born, 1);
@@ -935,7 +935,7 @@ accept_error_of_the_listener_is_its_end(void **state)
 {
     (void)state;
     struct chan *s = chan_listen("s", 0, AF_INET);
-    int client = kit_connect(chan_port(s));
+    int client = knock(s);
     kit_fail(KIT_ACCEPT, -1, 1, 1, -EINVAL);
     kit_pass();
     assert_trace("s.handle_error EINVAL accept handle_accept\n"
@@ -963,15 +963,15 @@ handle_accepted_that_fails_gives_the_connection_back(void **state)
     struct chan *s = chan_listen("s", 0, AF_INET);
     s->accepted = refuse;
     s->value = EPERM;
-    int client = kit_connect(chan_port(s));
+    int client = knock(s);
     kit_pass();
     assert_trace("s.handle_accepted\n"
                  "s.handle_error EPERM handle_accepted handle_accepted\n");
-    assert_false(kit_drain(client, &got)); /* closed */
+    drain_to_end(client, &got); /* closed */
     assert_logged("dropping connection to <s listening");
     close(client);
     s->accepted = NULL;
-    client = kit_connect(chan_port(s));
+    client = knock(s);
     kit_pass();
     assert_int_equal(s->born, 1);
     assert_string_equal(flags_of(s), "a");
@@ -992,10 +992,11 @@ handle_accepted_that_fails_keeps_what_a_channel_has(void **state)
     (void)state;
     struct chan *s = chan_listen("s", 0, AF_INET);
     s->accepted = adopt_and_fail;
-    int client = kit_connect(chan_port(s));
+    int client = knock(s);
     kit_pass();
     assert_int_equal(s->events[ON_ERROR], 1);
     kit_write(client, "x", 1);
+    await(D(s->last)->fd, POLLIN);
     kit_pass();
     assert_int_equal(s->last->in.len, 1);
     close(client);
@@ -1018,7 +1019,7 @@ handle_accepted_that_fails_after_a_close_closes_nobody_elses(void **state)
     (void)state;
     struct chan *s = chan_listen("s", 0, AF_INET);
     s->accepted = adopt_close_and_fail;
-    int client = kit_connect(chan_port(s));
+    int client = knock(s);
     kit_pass();
     assert_int_equal(s->events[ON_ERROR], 1);
     assert_true(fcntl(s->value, F_GETFD) >= 0);
@@ -1041,7 +1042,7 @@ handle_accepted_that_closes_the_listener_ends_the_batch(void **state)
     struct chan *s = chan_listen("s", 0, AF_INET);
     int clients[3];
     for (size_t i = 0; i < COUNT(clients); i++) {
-        clients[i] = kit_connect(chan_port(s));
+        clients[i] = knock(s);
     }
     s->accepted = close_listener;
     kit_pass();
@@ -1084,11 +1085,12 @@ exhaustion_drops_one_connection_and_rests(void **state)
         struct chan *s = chan_listen("s", 0, AF_INET);
         text_clear(&kit.log);
         kit_advance(0);
-        int first = kit_connect(chan_port(s));
-        int second = kit_connect(chan_port(s));
+        int first = knock(s);
+        int second = knock(s);
         kit_fail(KIT_ACCEPT, D(s)->fd, 1, 1, errors[i]);
         kit_pass();
         assert_int_equal(s->born, 0);
+        await(first, POLLIN);
         assert_false(is_open(first));
         assert_true(is_open(second));
         assert_int_equal(lines_with("cannot accept"), 1);
@@ -1123,7 +1125,7 @@ exhaustion_that_lasts_is_logged_once(void **state)
     int client[4];
     kit_advance(0);
     for (size_t i = 0; i < COUNT(client); i++) {
-        client[i] = kit_connect(chan_port(s));
+        client[i] = knock(s);
     }
     /* Each time the first attempt fails, the one with the reserve does not. */
     for (unsigned long nth = 1; nth <= 5; nth += 2) {
@@ -1139,7 +1141,7 @@ exhaustion_that_lasts_is_logged_once(void **state)
     kit_pass();
     assert_int_equal(s->born, 1); /* the fourth; they are back */
     close(client[0]);
-    client[0] = kit_connect(chan_port(s));
+    client[0] = knock(s);
     kit_heal();
     kit_fail(KIT_ACCEPT, D(s)->fd, 1, 1, -EMFILE);
     kit_pass();
@@ -1156,7 +1158,7 @@ exhaustion_without_a_reserve_keeps_the_connection(void **state)
     kit_fail(KIT_OPEN_RESERVE, -1, 1, 2, -EMFILE);
     struct chan *s = chan_listen("s", 0, AF_INET);
     kit_advance(0);
-    int client = kit_connect(chan_port(s));
+    int client = knock(s);
     struct kit_fault *fault = kit_fail(KIT_ACCEPT, D(s)->fd, 1, 1, -EMFILE);
     kit_pass();
     assert_int_equal(fault->seen, 1);
@@ -1176,7 +1178,7 @@ exhaustion_of_memory_rests_and_drops_nobody(void **state)
     struct chan *s = chan_listen("s", 0, AF_INET);
     kit_advance(0);
     for (size_t i = 0; i < COUNT(errors); i++) {
-        int client = kit_connect(chan_port(s));
+        int client = knock(s);
         kit_fail(KIT_ACCEPT, D(s)->fd, 1, 1, errors[i]);
         kit_count_anew();
         kit_pass();
@@ -1199,8 +1201,8 @@ exhaustion_rests_several_listeners(void **state)
     struct chan *t = chan_listen("t", 0, AF_INET);
     int client[2];
     kit_advance(0);
-    client[0] = kit_connect(chan_port(s));
-    client[1] = kit_connect(chan_port(t));
+    client[0] = knock(s);
+    client[1] = knock(t);
     kit_fail(KIT_ACCEPT, -1, 1, 2, -ENOBUFS);
     kit_pass();
     assert_int_equal(asyncore_close(D(s)), 0); /* while it rests */
@@ -1220,7 +1222,7 @@ resting_listener_that_is_closed_lets_the_loop_end(void **state)
     (void)state;
     struct chan *s = chan_listen("s", 0, AF_INET);
     kit_advance(0);
-    int client = kit_connect(chan_port(s));
+    int client = knock(s);
     kit_fail(KIT_ACCEPT, -1, 1, 1, -ENOBUFS);
     kit_pass();
     assert_int_equal(asyncore_close(D(s)), 0);
@@ -1240,7 +1242,7 @@ resting_listener_that_moves_rests_no_more(void **state)
     struct chan *s = chan_listen("s", 0, AF_INET);
     assert_int_equal(asyncore_map_create(NULL, &other), 0);
     kit_advance(0);
-    int client = kit_connect(chan_port(s));
+    int client = knock(s);
     kit_fail(KIT_ACCEPT, -1, 1, 1, -ENOBUFS);
     kit_pass();
     assert_int_equal(s->born, 0);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* test_fork.c - a map in the child of a fork(): it may be closed, and made
  * usable; in neither case does the parent notice. */
+#include <poll.h>
 #include <sys/wait.h>
 
 #include "kit.h"
@@ -83,6 +84,8 @@ is_served(struct scene *s)
     in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     in.sin_port = htons((uint16_t)chan_port(s->listener));
     ok = ok && connect(client, (struct sockaddr *)&in, sizeof in) == 0;
+    struct pollfd knocked = {.fd = D(s->listener)->fd, .events = POLLIN};
+    ok = ok && poll(&knocked, 1, 10000) == 1;
     ok = ok && asyncore_poll(0, kit.map) == 0;
     ok = ok && s->c[0]->in.len == before[0] + 1 &&
          s->c[1]->in.len == before[1] + 1 && s->listener->born == born + 1 &&

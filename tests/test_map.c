@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <sys/resource.h>
 
+#include "await.h"
 #include "kit.h"
 
 /* ---- create and free ---- */
@@ -574,7 +575,7 @@ static void
 assert_served(struct scene *s)
 {
     kit_write(s->peer[0], "hello", 5);
-    int client = kit_connect(chan_port(s->listener));
+    int client = knock(s->listener);
     kit_pass();
     assert_trace("c.handle_read\nc.recv 5\nl.handle_accepted\n"
                  "f.handle_read\nw.handle_write\n");
