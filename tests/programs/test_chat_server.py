@@ -409,7 +409,7 @@ class Harm(ChatTestCase):
 class Idle(ChatTestCase):
     """People who say nothing."""
 
-    arguments = ("-t", "0.4")
+    arguments = ("-t", "1")
 
     def test_silent(self):
         """He is asked, and then dropped."""
@@ -421,7 +421,7 @@ class Idle(ChatTestCase):
                 "*** you have been silent for too long; goodbye",
             )
             self.assertEqual(guest.rest(), [])
-            self.assertGreater(time.monotonic() - start, 0.75)
+            self.assertGreater(time.monotonic() - start, 1.5)
 
     def test_answering(self):
         """Who answers stays, and hears of who does not."""
@@ -431,7 +431,7 @@ class Idle(ChatTestCase):
                 "Then say something"
             )
             heard = []
-            for _ in range(4):
+            for _ in range(3):
                 heard += alice.until(question)
                 alice.say("yes")
             self.assertIn(f"*** {bob.nick} has left: fell asleep", heard)
@@ -495,13 +495,13 @@ class Others(ChatTestCase):
     @unittest.skipUnless(harness.find("nc"), "nc is not installed")
     def test_nc(self):
         """netcat, both ways."""
+        (alice,) = self.join("alice")
         process = self.enterContext(
             harness.Process(
                 "nc", self.server.host, str(self.server.port),
                 stdin=subprocess.PIPE,
             )
         )
-        (alice,) = self.join("alice")
         process.popen.stdin.write(b"/nick other\nhello\n")
         process.popen.stdin.flush()
         process.stdout.search("is now other")

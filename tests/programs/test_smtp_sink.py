@@ -451,7 +451,7 @@ class Commands(SinkTestCase):
 class Limits(SinkTestCase):
     """What is too much."""
 
-    arguments = ("-s", "1000", "-t", "0.5")
+    arguments = ("-s", "1000")
 
     def test_size(self):
         """Refused when it is announced, or when it comes."""
@@ -473,6 +473,12 @@ class Limits(SinkTestCase):
                 self.assertEqual(len(self.take()[1]), 999)
             self.nothing_is_there()
         client.ask(b"QUIT", 221)
+
+
+class Idle(SinkTestCase):
+    """A client that is silent."""
+
+    arguments = ("-t", "1")
 
     def test_idle(self):
         """Who says nothing is told, and hung up on."""
