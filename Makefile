@@ -8,7 +8,7 @@ tsan = -Db_sanitize=thread -Db_lundef=false
 coverage = -Db_coverage=true -Dbuildtype=debug
 
 export BACKEND T
-.PHONY: all demo test asan tsan valgrind coverage format lint install clean \
+.PHONY: all demo test asan tsan valgrind coverage fuzz format lint install clean \
         help
 
 all: build/build.ninja
@@ -54,6 +54,9 @@ coverage: deps-coverage build/coverage/build.ninja
 	@tools/test build/coverage --timeout-multiplier 4
 	@gcovr --root . --filter src/ build/coverage
 
+fuzz: deps-fuzz
+	@tests/fuzz/run $(or $(SECONDS),60)
+
 format: deps-format
 	@tools/lint --fix
 
@@ -81,6 +84,7 @@ help:
 ## make asan, tsan           the suite under sanitizers
 ## make valgrind             the unit tests under valgrind
 ## make coverage             the suite, and the lines of src/ it runs
+## make fuzz SECONDS=60      random input for the parser, for so long each
 ## make format, lint         lay out the code; check it
 ## make install PREFIX=/usr  install (DESTDIR is heeded)
 ## make clean                remove build/

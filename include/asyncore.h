@@ -722,7 +722,8 @@ ASYNCORE_API int asyncore_close(struct asyncore_dispatcher *d);
  * Called when the peer has ended its side already, or in handle_close: the
  * channel is closed when all is sent, which may be at once.
  *
- * Returns 0, -EBADF.  Python: async_chat.close_when_done. */
+ * Returns 0, -EBADF, or ASYNCORE_EXIT_NOW from a handle_close that it called.
+ * Python: async_chat.close_when_done. */
 ASYNCORE_API int asyncore_close_when_done(struct asyncore_dispatcher *d);
 
 /* How long asyncore_close_when_done() waits, when all is sent, for the peer

@@ -42,22 +42,17 @@ fini(struct asyncore_map *map)
     map->state = NULL;
 }
 
-static uint32_t
-to_epoll(unsigned mask)
-{
-    return ((mask & ASYNCORE__READ) != 0 ? (uint32_t)EPOLLIN : 0) |
-           ((mask & ASYNCORE__WRITE) != 0 ? (uint32_t)EPOLLOUT : 0) |
-           ((mask & ASYNCORE__PRI) != 0 ? (uint32_t)EPOLLPRI : 0);
-}
+_Static_assert((unsigned)EPOLLIN == (unsigned)ASYNCORE__READ &&
+                   (unsigned)EPOLLPRI == (unsigned)ASYNCORE__PRI &&
+                   (unsigned)EPOLLOUT == (unsigned)ASYNCORE__WRITE,
+               "the masks need no translation");
+#define SAME ((uint32_t)(EPOLLIN | EPOLLPRI | EPOLLOUT))
 
 static unsigned
 from_epoll(uint32_t events)
 {
-    return ((events & EPOLLIN) != 0 ? (unsigned)ASYNCORE__READ : 0) |
-           ((events & EPOLLOUT) != 0 ? (unsigned)ASYNCORE__WRITE : 0) |
-           ((events & EPOLLPRI) != 0 ? (unsigned)ASYNCORE__PRI : 0) |
-           ((events & (EPOLLHUP | EPOLLERR)) != 0 ? (unsigned)ASYNCORE__HUP
-                                                  : 0);
+    bool hup = (events & (uint32_t)(EPOLLHUP | EPOLLERR)) != 0;
+    return (events & SAME) | (hup ? (unsigned)ASYNCORE__HUP : 0);
 }
 
 static int
@@ -65,7 +60,7 @@ control(struct asyncore_map *map, int op, int fd, unsigned mask)
 {
     const struct state *st = map->state;
     uint64_t generation = map->slots[fd].generation;
-    return map->world->epoll_ctl(map->world, st->epfd, op, fd, to_epoll(mask),
+    return map->world->epoll_ctl(map->world, st->epfd, op, fd, mask,
                                  generation << 32 | (uint32_t)fd);
 }
 

@@ -152,10 +152,10 @@ feeding(const struct asynchat *chat)
 /* ---- the terminator ---- */
 
 static void
-copy_to(char *to, const char *from, size_t len)
+copy_to(char *to, const char *from, size_t at, size_t len)
 {
     if (len > 0) {
-        memcpy(to, from, len);
+        memcpy(to, from + at, len);
     }
 }
 
@@ -171,11 +171,10 @@ stash(struct asynchat *chat, const char *more, size_t more_len)
     }
     /* Message bytes that are owed came before what is held back. */
     size_t first = chat->asynchat__owed.len;
-    copy_to(data, chat->asynchat__in.data, first);
-    copy_to(data + first, chat->asynchat__term.data, held);
-    copy_to(data + first + held, chat->asynchat__in.data + first,
-            rest - first);
-    copy_to(data + held + rest, more, more_len);
+    copy_to(data, chat->asynchat__in.data, 0, first);
+    copy_to(data + first, chat->asynchat__term.data, 0, held);
+    copy_to(data + first + held, chat->asynchat__in.data, first, rest - first);
+    copy_to(data + held + rest, more, 0, more_len);
     chat->asynchat__stash = data;
     chat->asynchat__in = (struct asyncore_bytes){data, held + rest + more_len};
     chat->asynchat__held = 0;
@@ -199,6 +198,8 @@ unhold(struct asynchat *chat)
     return err;
 }
 
+/* The blocks of the old terminator are freed by the caller, for the new one is
+ * among them. */
 static int
 set_kind(struct asynchat *chat, enum asynchat_terminator_kind kind,
          size_t count)
@@ -213,9 +214,17 @@ set_kind(struct asynchat *chat, enum asynchat_terminator_kind kind,
         chat->asynchat__term.failure = NULL;
         chat->asynchat__term.len = 0;
         chat->asynchat__left = count;
-        if (!feeding(chat)) {
-            free_blocks(chat);
-        }
+    }
+    return err;
+}
+
+static int
+set_counted(struct asynchat *chat, enum asynchat_terminator_kind kind,
+            size_t count)
+{
+    int err = set_kind(chat, kind, count);
+    if (err >= 0 && !feeding(chat)) {
+        free_blocks(chat);
     }
     return err;
 }
@@ -223,13 +232,14 @@ set_kind(struct asynchat *chat, enum asynchat_terminator_kind kind,
 int
 asynchat_set_terminator_none(struct asynchat *chat)
 {
-    return set_kind(chat, ASYNCHAT_NONE, 0);
+    return set_counted(chat, ASYNCHAT_NONE, 0);
 }
 
 int
 asynchat_set_terminator_count(struct asynchat *chat, size_t count)
 {
-    return set_kind(chat, count > 0 ? ASYNCHAT_COUNT : ASYNCHAT_NONE, count);
+    return set_counted(chat, count > 0 ? ASYNCHAT_COUNT : ASYNCHAT_NONE,
+                       count);
 }
 
 /* One that fits into the chat. */
@@ -258,11 +268,7 @@ set_many(struct asynchat *chat, const void *delimiter, size_t len)
         return -ENOMEM;
     }
     memcpy(block + head, delimiter, len);
-    unsigned was_feeding = chat->asynchat__flags & FEEDING;
-    chat->asynchat__flags |= FEEDING; /* keeps the block */
     int err = set_kind(chat, ASYNCHAT_DELIMITER, 0);
-    chat->asynchat__flags &= ~(unsigned)FEEDING;
-    chat->asynchat__flags |= was_feeding;
     if (err < 0) {
         return err;
     }
@@ -340,7 +346,8 @@ settle(struct asynchat *chat)
 static bool
 stays(const struct asynchat *chat, const char *data)
 {
-    return feeding(chat) && data >= chat->asynchat__part.data &&
+    return feeding(chat) && chat->asynchat__part.len > 0 &&
+           data >= chat->asynchat__part.data &&
            data < chat->asynchat__part.data + chat->asynchat__part.len;
 }
 
@@ -472,8 +479,10 @@ static const char *
 advance(struct asynchat *chat, size_t n)
 {
     const char *data = chat->asynchat__in.data;
-    chat->asynchat__in.data += n;
-    chat->asynchat__in.len -= n;
+    if (n > 0) {
+        chat->asynchat__in.data += n;
+        chat->asynchat__in.len -= n;
+    }
     return data;
 }
 
@@ -664,25 +673,34 @@ resume_later(struct asynchat *chat)
     return id > 0 ? 0 : (int)id;
 }
 
-/* No handler of ours is below any more: what must stay is copied, what need
- * not is freed. */
+/* What is left over is copied, for the buffer it is in is not ours. */
 static int
-end_feeding(struct asynchat *chat, struct asyncore__life life, int rc,
-            const char *more, size_t more_len)
+keep_rest(struct asynchat *chat)
+{
+    int err = settle(chat);
+    if (err >= 0 && chat->asynchat__in.len > 0) {
+        err = stash(chat, NULL, 0);
+    }
+    return err;
+}
+
+/* Bytes are lost: the conversation is over. */
+static int
+give_up(struct asynchat *chat, int err)
 {
     struct asyncore_dispatcher *d = &chat->base;
-    int err = 0;
+    int rc = asyncore__catch(d, asyncore__fail(d, "collect", err));
+    asyncore_close(d);
+    return rc;
+}
+
+/* No handler of ours is below any more: what need not stay is freed. */
+static void
+end_feeding(struct asynchat *chat)
+{
     chat->asynchat__flags &= ~(unsigned)FEEDING;
-    if (asyncore__same(d, life)) {
-        err = settle(chat);
-        if (err >= 0 && chat->asynchat__in.len + more_len > 0) {
-            err = stash(chat, more, more_len);
-        }
-        if (err >= 0 && (chat->asynchat__in.len > 0 || owes(chat))) {
-            err = resume_later(chat);
-        }
-    }
-    if (chat->asynchat__incoming.len == 0) {
+    if (chat->asynchat__incoming.len == 0 &&
+        chat->asynchat__incoming.data != NULL) {
         asyncore__free(chat->asynchat__incoming.data);
         chat->asynchat__incoming.data = NULL;
         chat->asynchat__incoming.cap = 0;
@@ -690,12 +708,23 @@ end_feeding(struct asynchat *chat, struct asyncore__life life, int rc,
     if (chat->asynchat__blocks != NULL) {
         free_blocks(chat);
     }
-    if (err < 0) { /* bytes are lost: the conversation is over */
-        int rc2 = asyncore__catch(d, asyncore__fail(d, "collect", err));
-        asyncore_close(d);
-        rc = rc < 0 ? rc : rc2;
+}
+
+/* Put the bytes behind those that are there. */
+static int
+take_in(struct asynchat *chat, const void *data, size_t len)
+{
+    int err = 0;
+    if (len > 0 && (chat->asynchat__in.len > 0 || owes(chat))) {
+        err = stash(chat, data, len);
     }
-    return rc;
+    else if (len > 0) {
+        chat->asynchat__in = (struct asyncore_bytes){data, len};
+    }
+    if (err >= 0) {
+        chat->asynchat__part = chat->asynchat__in;
+    }
+    return err;
 }
 
 int
@@ -705,39 +734,33 @@ asynchat_feed(struct asynchat *chat, const void *data, size_t len)
     if (rc < 0 || (data == NULL && len > 0)) {
         return rc < 0 ? rc : -EINVAL;
     }
-    struct asyncore__life life = asyncore__life(&chat->base);
-    struct asyncore_map *map = asyncore__enter(&chat->base);
+    struct asyncore_dispatcher *d = &chat->base;
+    struct asyncore_bytes outer_part = chat->asynchat__part;
     bool inner = feeding(chat);
-    struct asyncore_bytes outer = chat->asynchat__part;
-    chat->asynchat__flags |= FEEDING;
-    rc = cut(chat); /* what is left from before goes first */
-    const char *more = data;
-    size_t more_len = len;
-    if (rc >= 0 && asyncore__same(&chat->base, life)) {
-        chat->asynchat__in.data = data;
-        chat->asynchat__in.len = len;
-        chat->asynchat__part = chat->asynchat__in;
-        more_len = 0;
-        rc = cut(chat);
+    rc = take_in(chat, data, len);
+    if (rc < 0) {
+        return asyncore__fail(d, "feed", rc);
     }
+    struct asyncore__life life = asyncore__life(d);
+    struct asyncore_map *map = asyncore__enter(d);
+    chat->asynchat__flags |= FEEDING;
+    rc = cut(chat);
+    int err = asyncore__same(d, life) ? keep_rest(chat) : 0;
     if (inner) {
-        /* The outer one goes on with what we leave, in its own time. */
-        int err = settle(chat);
-        if (err >= 0 && asyncore__same(&chat->base, life) &&
-            chat->asynchat__in.len + more_len > 0) {
-            err = stash(chat, more, more_len);
-        }
-        if (err < 0) {
-            asyncore__catch(&chat->base,
-                            asyncore__fail(&chat->base, "collect", err));
-            asyncore_close(&chat->base);
-        }
-        chat->asynchat__part = outer;
+        chat->asynchat__part = outer_part; /* it goes on with what is left */
     }
     else {
-        rc = end_feeding(chat, life, rc, more, more_len);
+        end_feeding(chat);
+        if (err >= 0 && d->fd >= 0 &&
+            (chat->asynchat__in.len > 0 || owes(chat))) {
+            err = resume_later(chat);
+        }
     }
-    asyncore__leave(&chat->base, map);
+    if (err < 0) {
+        int rc2 = give_up(chat, err);
+        rc = rc < 0 ? rc : rc2;
+    }
+    asyncore__leave(d, map);
     return rc;
 }
 
@@ -913,12 +936,6 @@ chat_send(struct asyncore_dispatcher *d, const void *data, size_t len)
     return err < 0 ? err : (ssize_t)len;
 }
 
-static struct asyncore__output *
-output(struct asyncore_dispatcher *d)
-{
-    return &chat_of(d)->asynchat__out;
-}
-
 /* The connection's input goes with it; memory stays until the end, for a
  * handler may have closed the chat and still look at the last message. */
 static void
@@ -961,7 +978,7 @@ static const struct asyncore__class chat_class = {
     .name = "asynchat",
     .parent = &asyncore__dispatcher_class,
     .ops = &chat_ops,
-    .output = output,
+    .output = offsetof(struct asynchat, asynchat__out),
     .closed = closed,
     .leaving = leaving,
     .entered = entered,

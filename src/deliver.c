@@ -130,7 +130,13 @@ asyncore__end(struct asyncore_dispatcher *d, int reason)
         return 0;
     }
     if (reason < 0) {
+        struct asyncore__life life = asyncore__life(d);
+        struct asyncore_map *map = asyncore__enter(d);
         asyncore__output_clear(d); /* nobody will take it */
+        asyncore__leave(d, map);
+        if (!asyncore__same(d, life)) {
+            return 0; /* closed by one whose bytes were released */
+        }
     }
     if (asyncore__has(d, ASYNCORE__TOLD)) {
         /* It only waited for its output to go. */
@@ -307,16 +313,17 @@ deliver_event(struct asyncore_dispatcher *d, unsigned armed, unsigned mask)
     if ((mask & ASYNCORE__NVAL) != 0) {
         return asyncore__end(d, -EBADF);
     }
-    struct asyncore__life life = asyncore__life(d);
     unsigned events = mask & armed;
     /* A hang-up is found by reading up to it; by writing if nobody reads. */
     if ((mask & ASYNCORE__HUP) != 0) {
         events |= (armed & ASYNCORE__READ) != 0 ? (unsigned)ASYNCORE__READ
                                                 : armed & ASYNCORE__WRITE;
     }
+    struct asyncore__life life = asyncore__life(d);
     int rc = steps(d, events);
-    if (rc >= 0 && (events & (ASYNCORE__READ | ASYNCORE__WRITE)) != 0 &&
-        asyncore__alive(d, life) && !asyncore__has(d, ASYNCORE__SERVED)) {
+    if (rc >= 0 && !asyncore__has(d, ASYNCORE__SERVED) &&
+        (events & (ASYNCORE__READ | ASYNCORE__WRITE)) != 0 &&
+        asyncore__alive(d, life)) {
         rc = unserved(d, mask);
     }
     return rc;
@@ -334,8 +341,11 @@ asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
     if (slot->d == NULL || slot->generation != generation) {
         return 0;
     }
-    int err = asyncore__reserve(&map->ready, &map->ready_cap, map->nready + 1,
+    int err = 0;
+    if (map->nready == map->ready_cap) {
+        err = asyncore__reserve(&map->ready, &map->ready_cap, map->nready + 1,
                                 sizeof *map->ready);
+    }
     if (err >= 0) {
         map->ready[map->nready++] = (struct asyncore__ready){
             fd, generation, slot->d->asyncore__pos, mask};

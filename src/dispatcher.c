@@ -12,22 +12,6 @@
 /* What asyncore_set_linger() starts with. */
 #define LINGER_MS 2000
 
-/* ---- classes ---- */
-
-bool
-asyncore__isinstance(const struct asyncore_dispatcher *d,
-                     const struct asyncore__class *cls)
-{
-    if (!asyncore__valid(d)) {
-        return false;
-    }
-    const struct asyncore__class *c = asyncore__class_of(d);
-    while (c != NULL && c != cls) {
-        c = c->parent;
-    }
-    return c != NULL;
-}
-
 /* ---- birth ---- */
 
 static const struct asyncore_ops no_ops;

@@ -39,8 +39,17 @@ take(struct asyncore_map *map)
 }
 
 void
+asyncore__touch_output(struct asyncore_dispatcher *d)
+{
+    if (!asyncore__has(d, ASYNCORE__TOUCHED)) {
+        append(d->map, d);
+    }
+}
+
+void
 asyncore__touch(struct asyncore_dispatcher *d)
 {
+    asyncore__set(d, ASYNCORE__CHANGED);
     if (!asyncore__has(d, ASYNCORE__TOUCHED)) {
         append(d->map, d);
     }
@@ -213,6 +222,10 @@ update(struct asyncore_dispatcher *d)
             return rc < 0 ? rc : 1;
         }
     }
+    if (!asyncore__has(d, ASYNCORE__CHANGED)) {
+        return ran;
+    }
+    asyncore__unset(d, ASYNCORE__CHANGED);
     /* The predicates of a class that has none are the library's own, and
      * cheap; those of a class that is asked in every pass will be. */
     if (!asyncore__is_asked(d) && !ask(d)) {

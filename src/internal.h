@@ -245,6 +245,7 @@ enum {
     ASYNCORE__LINGERING = 1 << 16, /* all is sent, the peer is yet to end */
     ASYNCORE__DRAINED = 1 << 17,   /* handle_drain is to be told */
     ASYNCORE__REFUSED = 1 << 19,   /* by the backend */
+    ASYNCORE__CHANGED = 1 << 20,   /* touched for its interest */
     ASYNCORE__DESTROYED = 1 << 18  /* `destroy` has been called */
 };
 
@@ -276,9 +277,9 @@ asyncore__in_map(const struct asyncore_dispatcher *d)
 
 /* What a channel can wait for, and what a backend can report. */
 enum {
-    ASYNCORE__READ = 1,
-    ASYNCORE__WRITE = 2,
-    ASYNCORE__PRI = 4,
+    ASYNCORE__READ = 1, /* these three as poll() and epoll have them */
+    ASYNCORE__PRI = 2,
+    ASYNCORE__WRITE = 4,
     ASYNCORE__HUP = 8,  /* reported only: hang-up or error */
     ASYNCORE__NVAL = 16 /* reported only: the descriptor is not open */
 };
@@ -425,6 +426,8 @@ int asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
 
 /* Have the channel's interest looked at before the next wait. */
 void asyncore__touch(struct asyncore_dispatcher *d);
+/* Have its output sent before the next wait. */
+void asyncore__touch_output(struct asyncore_dispatcher *d);
 /* Forget that, for a channel that moves to another map. */
 void asyncore__untouch(struct asyncore_dispatcher *d);
 /* Have it destroyed by the next sweep, unless it is opened again. */
@@ -585,8 +588,7 @@ struct asyncore__class {
     const char *name;
     const struct asyncore__class *parent;
     const struct asyncore_ops *ops;
-    /* its output queue; NULL = it has none */
-    struct asyncore__output *(*output)(struct asyncore_dispatcher *d);
+    size_t output; /* where in it its output queue is; 0 = it has none */
     /* it is closed: forget what belonged to the connection; may be NULL */
     void (*closed)(struct asyncore_dispatcher *d);
     /* it is taken out of its map, it has been put into one; may be NULL */
@@ -601,11 +603,6 @@ asyncore__class_of(const struct asyncore_dispatcher *d)
 {
     return d->asyncore__class;
 }
-
-bool asyncore__isinstance(const struct asyncore_dispatcher *d,
-                          const struct asyncore__class *cls);
-extern const struct asyncore__class asyncore__dispatcher_class;
-extern const struct asyncore_ops asyncore__dispatcher_ops;
 
 #define ASYNCORE__MAGIC 0xa54c04e5u
 
@@ -622,6 +619,21 @@ asyncore__check_open(const struct asyncore_dispatcher *d)
 {
     return !asyncore__valid(d) ? -EINVAL : d->fd < 0 ? -EBADF : 0;
 }
+
+static inline bool
+asyncore__isinstance(const struct asyncore_dispatcher *d,
+                     const struct asyncore__class *cls)
+{
+    const struct asyncore__class *c =
+        asyncore__valid(d) ? asyncore__class_of(d) : NULL;
+    while (c != NULL && c != cls) {
+        c = c->parent;
+    }
+    return c != NULL;
+}
+
+extern const struct asyncore__class asyncore__dispatcher_class;
+extern const struct asyncore_ops asyncore__dispatcher_ops;
 
 static inline const struct asyncore__transport *
 asyncore__transport_of(const struct asyncore_dispatcher *d)
@@ -673,10 +685,21 @@ struct asyncore__source_ops {
 };
 
 /* The queue of a channel, or NULL. */
-struct asyncore__output *
-asyncore__output_of(const struct asyncore_dispatcher *d);
+static inline struct asyncore__output *
+asyncore__output_of(const struct asyncore_dispatcher *d)
+{
+    size_t at = asyncore__class_of(d)->output;
+    return at != 0 ? (void *)((char *)(uintptr_t)d + at) : NULL;
+}
+
 /* Does anything wait to be sent? */
-bool asyncore__pending(const struct asyncore_dispatcher *d);
+static inline bool
+asyncore__pending(const struct asyncore_dispatcher *d)
+{
+    const struct asyncore__output *out = asyncore__output_of(d);
+    return out != NULL && !asyncore__outq_empty(&out->queue);
+}
+
 /* May `len` more bytes be taken?  Returns 0, or why not. */
 int asyncore__output_check(struct asyncore_dispatcher *d, size_t len);
 /* Something was queued: see that it goes out, and that it is not too much. */

@@ -20,22 +20,6 @@ static const struct asyncore_limits default_limits = {
     .max = ASYNCORE_MAX_OUTPUT,
 };
 
-struct asyncore__output *
-asyncore__output_of(const struct asyncore_dispatcher *d)
-{
-    const struct asyncore__class *cls = asyncore__class_of(d);
-    return cls->output != NULL
-               ? cls->output((struct asyncore_dispatcher *)(uintptr_t)d)
-               : NULL;
-}
-
-bool
-asyncore__pending(const struct asyncore_dispatcher *d)
-{
-    const struct asyncore__output *out = asyncore__output_of(d);
-    return out != NULL && !asyncore__outq_empty(&out->queue);
-}
-
 size_t
 asyncore_output_size(const struct asyncore_dispatcher *d)
 {
@@ -116,8 +100,11 @@ asyncore__output_check(struct asyncore_dispatcher *d, size_t len)
 void
 asyncore__output_queued(struct asyncore_dispatcher *d)
 {
-    asyncore__touch(d);
-    regulate(d, asyncore__output_of(d));
+    const struct asyncore__output *out = asyncore__output_of(d);
+    asyncore__touch_output(d);
+    if (out->queue.len > limits_of(out)->high) {
+        regulate(d, out);
+    }
 }
 
 /* ---- out ---- */
@@ -203,6 +190,9 @@ send_all(struct asyncore_dispatcher *d, struct asyncore__outq *q)
             asyncore__has(d, ASYNCORE__BLOCKED)) {
             return 0;
         }
+        if (q->head->busy) {
+            return 0; /* it is being asked, further out */
+        }
         bool dry = q->head->kind == ASYNCORE__SOURCE &&
                    q->head->start == q->head->end;
         int more = dry ? pull(d, q) : send_queued(d, q);
@@ -282,8 +272,9 @@ keep(struct asyncore_dispatcher *d, const char *data, size_t len, size_t done)
     if (err < 0) {
         return done > 0 ? torn(d) : asyncore__fail(d, "send", err);
     }
-    if (d->connected) {
+    if (d->connected && !asyncore__has(d, ASYNCORE__BLOCKED)) {
         asyncore__set(d, ASYNCORE__BLOCKED);
+        asyncore__touch(d);
     }
     asyncore__output_queued(d);
     return (ssize_t)len;

@@ -111,12 +111,6 @@ asyncore_dispatcher_with_send_writable(struct asyncore_dispatcher *d)
            (d->connecting || asyncore__has(d, ASYNCORE__BLOCKED));
 }
 
-static struct asyncore__output *
-output(struct asyncore_dispatcher *d)
-{
-    return &sender(d)->asyncore__out;
-}
-
 static const struct asyncore_ops with_send_ops = {
     .readable = asyncore_dispatcher_readable,
     .writable = asyncore_dispatcher_with_send_writable,
@@ -142,5 +136,5 @@ static const struct asyncore__class with_send_class = {
     .name = "asyncore_dispatcher_with_send",
     .parent = &asyncore__dispatcher_class,
     .ops = &with_send_ops,
-    .output = output,
+    .output = offsetof(struct asyncore_dispatcher_with_send, asyncore__out),
 };
