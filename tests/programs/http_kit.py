@@ -4,6 +4,7 @@ nothing for granted."""
 
 import email.utils
 import os
+import random
 import re
 import socket
 import tempfile
@@ -104,12 +105,30 @@ class Answer:
         return int(self["Content-Length"])
 
 
+def connect(address, receive_buffer=None):
+    """As the harness does it, but each time from another address of the
+    loopback net: the thousands of ports that have to rest when a test has
+    ended would be missing elsewhere."""
+    source = socket.inet_ntoa(bytes([127, *random.randbytes(2), 2]))
+    sock = socket.socket()
+    sock.settimeout(harness.PATIENCE)
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    try:
+        sock.bind((source, 0))
+        sock.connect(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
 class Client:
     """A connection."""
 
     def __init__(self, address, receive_buffer=None):
-        self.sock = harness.connect(address, receive_buffer)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = connect(address, receive_buffer)
         self.file = self.sock.makefile("rb")
 
     def __enter__(self):
