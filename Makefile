@@ -8,8 +8,8 @@ tsan = -Db_sanitize=thread -Db_lundef=false
 coverage = -Db_coverage=true -Dbuildtype=debug
 
 export BACKEND T
-.PHONY: all demo test asan tsan valgrind coverage fuzz format lint install clean \
-        help
+.PHONY: all demo test asan tsan valgrind coverage fuzz format lint bench \
+        bench-full install clean help
 
 all: build/build.ninja
 	@ninja -C build
@@ -63,6 +63,12 @@ format: deps-format
 lint: deps-lint build/build.ninja
 	@tools/lint
 
+bench bench-full: deps-bench build/build.ninja
+	@test -x build/bench/load || \
+	    meson setup --reconfigure build -Dbench=true >build/bench.log
+	@ninja -C build --quiet
+	@bench/run $(if $(filter bench-full,$@),--full) build
+
 install: all
 	@test -z "$(PREFIX)" || meson configure build -Dprefix="$(PREFIX)"
 	@meson install -C build
@@ -86,5 +92,6 @@ help:
 ## make coverage             the suite, and the lines of src/ it runs
 ## make fuzz SECONDS=60      random input for the parser, for so long each
 ## make format, lint         lay out the code; check it
+## make bench, bench-full    what it costs, beside others (bench/README.md)
 ## make install PREFIX=/usr  install (DESTDIR is heeded)
 ## make clean                remove build/

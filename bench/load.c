@@ -13,6 +13,7 @@
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -40,6 +41,9 @@ static const char usage[] =
     "  --watch PID       the server's process: its CPU time and memory\n"
     "  --pause           wait for a line of input before the measurement\n"
     "                    (after saying 'ready') and after it\n"
+    "  --burst           stop the watched server while messages are sent, so\n"
+    "                    that it finds those of all connections at once: for\n"
+    "                    counting, not for timing\n"
     "  --sleep           sleep when there is nothing to do\n";
 
 #define CHUNK                                                     \
@@ -58,7 +62,7 @@ static struct {
     double seconds, warmup;
     uint64_t messages;
     int port, watch;
-    bool pause, sleep;
+    bool pause, burst, sleep;
 } options = {
     .connections = 1,
     .size = 64,
@@ -380,18 +384,11 @@ receive(struct conn *c)
     }
 }
 
-/* Send for so many seconds, then wait for the rest to come back. */
+/* Serve what is under way, until nothing is. */
 static void
-phase(double seconds)
+serve(void)
 {
     struct epoll_event events[256];
-    memset(&run, 0, sizeof run);
-    memset(histogram, 0, sizeof histogram);
-    longest = 0;
-    run.deadline = now_ns() + (int64_t)(seconds * 1e9);
-    for (size_t i = 0; i < options.connections; i++) {
-        begin(&conns[i]);
-    }
     while (run.busy > 0) {
         int n = epoll_wait(epfd, events, 256, options.sleep ? 1000 : 0);
         if (n < 0 && errno != EINTR) {
@@ -408,6 +405,43 @@ phase(double seconds)
             }
         }
     }
+}
+
+static void
+stop_server(void)
+{
+    char path[64], state = '?';
+    check("kill", kill(options.watch, SIGSTOP));
+    snprintf(path, sizeof path, "/proc/%d/stat", options.watch);
+    while (state != 'T' && state != 't') {
+        FILE *file = fopen(path, "r");
+        if (file == NULL || fscanf(file, "%*d (%*[^)]) %c", &state) != 1) {
+            fail("no /proc/PID/stat");
+        }
+        fclose(file);
+    }
+}
+
+/* Send for so many seconds, then wait for the rest to come back. */
+static void
+phase(double seconds)
+{
+    memset(&run, 0, sizeof run);
+    memset(histogram, 0, sizeof histogram);
+    longest = 0;
+    run.deadline = now_ns() + (int64_t)(seconds * 1e9);
+    do {
+        if (options.burst) {
+            stop_server();
+        }
+        for (size_t i = 0; i < options.connections; i++) {
+            begin(&conns[i]);
+        }
+        if (options.burst) {
+            check("kill", kill(options.watch, SIGCONT));
+        }
+        serve();
+    } while (options.burst && !run.stop && run.started < options.messages);
 }
 
 /* ---- what the server has used ---- */
@@ -617,8 +651,8 @@ parse(int argc, char **argv)
         {"idle", 1, NULL, 'i'},   {"seconds", 1, NULL, 't'},
         {"warmup", 1, NULL, 'w'}, {"messages", 1, NULL, 'n'},
         {"watch", 1, NULL, 'p'},  {"pause", 0, NULL, 'g'},
-        {"sleep", 0, NULL, 'z'},  {"help", 0, NULL, 'h'},
-        {NULL, 0, NULL, 0},
+        {"burst", 0, NULL, 'b'},  {"sleep", 0, NULL, 'z'},
+        {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0},
     };
     int opt;
     while ((opt = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -653,6 +687,9 @@ parse(int argc, char **argv)
         case 'g':
             options.pause = true;
             break;
+        case 'b':
+            options.burst = true;
+            break;
         case 'z':
             options.sleep = true;
             break;
@@ -671,6 +708,9 @@ parse(int argc, char **argv)
     options.port = (int)number(argv[optind], 1, 65535);
     if (options.mode == CHURN) {
         options.depth = 1;
+    }
+    if (options.burst && (options.watch == 0 || options.mode == CHURN)) {
+        fail("--burst needs --watch, and connections that stay");
     }
 }
 

@@ -40,6 +40,6 @@ void server_forget(struct rest *rest);
  * nothing is there, -1 at the end. */
 long server_recv(int fd, char **ret);
 
-void die(const char *what);
+_Noreturn void die(const char *what);
 
 #endif
