@@ -346,6 +346,21 @@ set_while_a_part_of_the_old_one_is_held(void **state)
 }
 
 static void
+long_one_set_while_a_part_is_held(void **state)
+{
+    (void)state;
+    struct talk *t = open_plain("t");
+    asynchat_set_terminator(&t->chat, "0123456789abcdef", 16);
+    talk_hear(t, "x0123456789ab"); /* 12 bytes held */
+    assert_int_equal(asynchat_set_terminator(&t->chat, "123456789", 9), 0);
+    kit_pass();
+    assert_trace("t.found \"x0\"\n");
+    struct asyncore_bytes rest = asynchat_get_data(&t->chat);
+    assert_int_equal(rest.len, 2);
+    assert_memory_equal(rest.data, "ab", 2);
+}
+
+static void
 set_again_while_held_is_as_new(void **state)
 {
     (void)state;
@@ -991,6 +1006,57 @@ feed_inside_found_comes_after_what_is_left(void **state)
 }
 
 static int
+feed_deeper(struct talk *t)
+{
+    switch (t->found) {
+    case 1:
+        return asynchat_feed(&t->chat, "three\r\n", 7);
+    case 2: /* inside of the feeding of "three" */
+        return asynchat_feed(&t->chat, "four\r\n", 6);
+    default:
+        return 0;
+    }
+}
+
+static void
+fed_in_order_however_deep(void **state)
+{
+    (void)state;
+    struct talk *t = open_plain("t");
+    t->on_found = feed_deeper;
+    talk_hear(t, "one\r\ntwo\r\n");
+    assert_trace("t.found \"one\"\nt.found \"two\"\nt.found \"three\"\n"
+                 "t.found \"four\"\n");
+}
+
+static int
+loop_in_second(struct talk *t)
+{
+    if (t->found == 1) {
+        return ASYNCORE_EXIT_NOW;
+    }
+    if (t->found == 2) {
+        kit_write(t->peer, "four\r\n", 6);
+        assert_int_equal(asyncore_loop(0, false, kit.map, 2), 0);
+    }
+    return 0;
+}
+
+static void
+received_in_order_after_an_exit(void **state)
+{
+    (void)state;
+    struct talk *t = open_plain("t");
+    t->on_found = loop_in_second;
+    kit_write(t->peer, "one\r\ntwo\r\n", 10);
+    assert_int_equal(asyncore_loop(1, false, kit.map, 5), ASYNCORE_EXIT_NOW);
+    talk_hear(t, "three\r\n");
+    kit_pass();
+    assert_trace("t.found \"one\"\nt.found \"two\"\nt.found \"three\"\n"
+                 "t.found \"four\"\n");
+}
+
+static int
 close_and_loop(struct talk *t)
 {
     asyncore_close(T(t));
@@ -1395,6 +1461,7 @@ main(void)
         TALK_TEST(line_count_line_however_cut),
         TALK_TEST(short_long_none_and_back),
         TALK_TEST(set_while_a_part_of_the_old_one_is_held),
+        TALK_TEST(long_one_set_while_a_part_is_held),
         TALK_TEST(set_again_while_held_is_as_new),
         TALK_TEST(set_in_the_collector),
         TALK_TEST(message_of_one_read_is_a_view),
@@ -1425,6 +1492,8 @@ main(void)
         TALK_TEST(loop_inside_the_collector),
         TALK_TEST(loop_inside_the_collector_of_held_bytes),
         TALK_TEST(feed_inside_found_comes_after_what_is_left),
+        TALK_TEST(fed_in_order_however_deep),
+        TALK_TEST(received_in_order_after_an_exit),
         TALK_TEST(closed_then_looped_inside_a_feed_by_hand),
         TALK_TEST(close_all_inside_found),
         TALK_TEST(error_in_found_closes),

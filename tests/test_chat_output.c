@@ -329,6 +329,21 @@ closing_out_of_a_release(void **state)
 }
 
 static void
+closing_out_of_a_release_when_the_connection_ends(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", 0);
+    struct lent lent;
+    static char bytes[] = "bytes";
+    lend(&lent, t, bytes, 5, 'c');
+    kit_fail(KIT_SEND, -1, 1, 1, -ECONNRESET);
+    kit_pass();
+    /* It was closed before it could be told. */
+    assert_trace("t.destroy\n");
+    assert_int_equal(lent.released, 1);
+}
+
+static void
 discarding_and_pushing_out_of_a_release(void **state)
 {
     (void)state;
@@ -679,6 +694,32 @@ discarding_and_pushing_in_more(void **state)
     assert_int_equal(second.released, 1);
     /* "two " was discarded with its producer. */
     assert_heard(t, "one new ");
+}
+
+static int
+loop_in_more(struct maker *m)
+{
+    if (m->asked == 2) {
+        assert_int_equal(asyncore_loop(0, false, kit.map, 2), 0);
+        assert_int_equal(m->asked, 2); /* not while it is being asked */
+    }
+    return 0;
+}
+
+static void
+loop_inside_more(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", 0);
+    struct maker m;
+    push_maker(&m, t, three);
+    m.hook = loop_in_more;
+    asynchat_push(&t->chat, "end", 3);
+    for (int i = 0; i < 5; i++) {
+        kit_pass();
+    }
+    assert_int_equal(m.released, 1);
+    assert_heard(t, "one two three end");
 }
 
 static int
@@ -1471,6 +1512,7 @@ main(void)
         TALK_TEST(nothing_owned_is_released_too),
         TALK_TEST(pushing_out_of_a_release),
         TALK_TEST(closing_out_of_a_release),
+        TALK_TEST(closing_out_of_a_release_when_the_connection_ends),
         TALK_TEST(discarding_and_pushing_out_of_a_release),
         TALK_TEST(producer_is_asked_in_its_turn),
         TALK_TEST(producer_is_asked_only_when_it_can_be_sent),
@@ -1483,6 +1525,7 @@ main(void)
         TALK_TEST(exit_now_out_of_a_producer),
         TALK_TEST(closing_in_more),
         TALK_TEST(discarding_and_pushing_in_more),
+        TALK_TEST(loop_inside_more),
         TALK_TEST(pushing_in_more_comes_after_it),
         TALK_TEST(producers_are_released_when_never_asked),
         TALK_TEST(refused_producers_stay_the_callers),
