@@ -376,11 +376,11 @@ receive(struct conn *c)
     run.messages += done;
     run.bytes += (size_t)n;
     run.busy -= c->flying == 0;
-    if (options.mode != CHURN) {
-        send_messages(c, done, now);
-    }
-    else if (c->flying == 0) {
+    if (options.mode == CHURN && c->flying == 0) {
         reconnect(c);
+    }
+    else if (options.mode != CHURN && !options.burst) {
+        send_messages(c, done, now);
     }
 }
 

@@ -5,7 +5,7 @@
 static int
 echo_read(struct asyncore_dispatcher *d)
 {
-    static char data[65536]; /* as the yardstick's */
+    static char data[256 * 1024]; /* all connections share it */
     ssize_t n = asyncore_recv(d, data, sizeof data);
     return (int)(n > 0 ? asyncore_send(d, data, (size_t)n) : n);
 }

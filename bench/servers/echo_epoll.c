@@ -1,5 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* echo_epoll.c - the yardstick: recv, send, and nothing else. */
+/* echo_epoll.c - the yardstick: recv, send, and nothing else.
+ *
+ *   echo_epoll PORT [KIB]
+ *
+ * KIB is what it reads at once, if not 64. */
+#include <stdlib.h>
+
 #include "epoll.h"
 
 static enum sent
@@ -16,6 +22,9 @@ echo(int fd, struct rest *rest)
 int
 main(int argc, char **argv)
 {
+    if (argc > 2) {
+        server_set_buffer((size_t)atoi(argv[2]) * 1024);
+    }
     epoll_serve(server_listen(argc, argv), echo, NULL);
     return 1;
 }

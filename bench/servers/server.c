@@ -126,11 +126,19 @@ server_forget(struct rest *rest)
     *rest = (struct rest){NULL, 0, 0};
 }
 
+static size_t buffer_size = BUFFER_SIZE;
+
+void
+server_set_buffer(size_t size)
+{
+    buffer_size = size < 1 ? 1 : size > BUFFER_MOST ? BUFFER_MOST : size;
+}
+
 long
 server_recv(int fd, char **ret)
 {
-    static char buffer[BUFFER_SIZE];
-    ssize_t n = recv(fd, buffer, sizeof buffer, 0);
+    static char buffer[BUFFER_MOST];
+    ssize_t n = recv(fd, buffer, buffer_size, 0);
     *ret = buffer;
     return n > 0 ? (long)n : is_blocked(n) ? 0 : -1;
 }

@@ -7,8 +7,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What the yardstick reads at once, and so do those it is compared with. */
+/* What the yardstick reads at once, and so do most of those it is compared
+ * with; and the most it can be told to. */
 #define BUFFER_SIZE ((size_t)65536)
+#define BUFFER_MOST ((size_t)1024 * 1024)
 
 /* Parse the arguments (PORT), listen on 127.0.0.1 and say so; SIGTERM ends the
  * process from then on.  Connections inherit TCP_NODELAY.  Returns the
@@ -35,6 +37,9 @@ enum sent server_send(int fd, const char *data, size_t len, struct rest *rest);
 /* Go on with the rest. */
 enum sent server_flush(int fd, struct rest *rest);
 void server_forget(struct rest *rest);
+
+/* Read as much at once. */
+void server_set_buffer(size_t size);
 
 /* recv() once into the buffer of the process.  Returns what came in, 0 if
  * nothing is there, -1 at the end. */
