@@ -155,7 +155,7 @@ make_echo(void)
 static void
 make_lines(void)
 {
-    size_t size = options.size, lines = 1009;
+    size_t size = options.size, lines = size <= 1024 ? 1009 : 61;
     requests = table_new(lines * size);
     replies = table_new(lines * (size + 1));
     reply_size = size + 1;
