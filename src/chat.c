@@ -904,6 +904,9 @@ asynchat_handle_read(struct asyncore_dispatcher *d)
     }
     ssize_t n = asyncore_recv(d, buffer, want);
     int rc = n > 0 ? asynchat_feed(chat, buffer, (size_t)n) : (int)n;
+    if (n > 0 && rc == -ENOMEM) {
+        rc = give_up(chat, rc); /* nobody else has these bytes */
+    }
     asyncore__buffer_give(map, buffer, size);
     return rc;
 }
