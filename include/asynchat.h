@@ -194,8 +194,9 @@ ASYNCORE_API struct asyncore_bytes asynchat_unread(struct asynchat *chat);
  *
  *   data   stays the caller's
  *
- * Returns 0, -EBADF, -EINVAL, -ENOMEM: nothing taken, or ASYNCORE_EXIT_NOW: a handler left the loop
- * (which has been noted; what it left over comes in the next pass). */
+ * Returns 0, -EBADF, -EINVAL, -ENOMEM: nothing taken, or ASYNCORE_EXIT_NOW: a
+ * handler left the loop (which has been noted; what it left over comes in the
+ * next pass). */
 ASYNCORE_API int asynchat_feed(struct asynchat *chat, const void *data,
                                size_t len);
 
