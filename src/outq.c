@@ -105,27 +105,44 @@ fill(struct asyncore__piece *piece, size_t most, const struct iovec **iov,
     }
 }
 
+/* The same where all of them fit. */
+static void
+fill_all(struct asyncore__piece *piece, const struct iovec *iov, int n)
+{
+    char *to = piece->data + piece->end;
+    for (int i = 0; i < n; i++) {
+        if (iov[i].iov_len > 0) {
+            memcpy(to, iov[i].iov_base, iov[i].iov_len);
+            to += iov[i].iov_len;
+        }
+    }
+    piece->end = (size_t)(to - piece->data);
+}
+
 int
 asyncore__outq_appendv(struct asyncore__outq *q, const struct iovec *iov,
                        int n, size_t len)
 {
-    (void)n; /* their sum is len */
-    size_t first = room(q->tail) < len ? room(q->tail) : len;
-    size_t rest = len - first, at = 0;
-    struct asyncore__piece *piece = NULL;
-    if (rest > 0) {
-        piece = new_piece(ASYNCORE__COPY, size_for(q, rest));
-        if (piece == NULL) {
-            return -ENOMEM;
-        }
+    if (len == 0) {
+        return 0;
+    }
+    size_t space = room(q->tail);
+    if (len <= space) {
+        fill_all(q->tail, iov, n);
+        q->len += len;
+        return 0;
+    }
+    size_t first = space, rest = len - first, at = 0;
+    struct asyncore__piece *piece =
+        new_piece(ASYNCORE__COPY, size_for(q, rest));
+    if (piece == NULL) {
+        return -ENOMEM;
     }
     if (first > 0) {
         fill(q->tail, first, &iov, &at);
     }
-    if (piece != NULL) {
-        fill(piece, rest, &iov, &at);
-        link_piece(q, piece);
-    }
+    fill(piece, rest, &iov, &at);
+    link_piece(q, piece);
     q->len += len;
     return 0;
 }
