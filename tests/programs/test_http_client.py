@@ -308,6 +308,10 @@ class FromSocket(harness.TestCase):
 
     def test_next_address(self):
         """localhost may be ::1 first: then 127.0.0.1 is tried, too."""
+        try:
+            socket.getaddrinfo("localhost", self.port, socket.AF_INET)
+        except OSError:
+            self.skipTest("this machine does not know localhost")
         with harness.Background(
             answer, self.listener, with_length(b"hello")
         ) as server:
