@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The house's one-word commands.  Meson does the work, everything goes under
+# One-word commands.  Meson does the work, everything goes under
 # build/.  `make help` lists the verbs.
 
 asan = -Dchecks=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimization=1 \
@@ -70,7 +70,7 @@ bench bench-full: deps-bench build/build.ninja
 	@bench/run $(if $(filter bench-full,$@),--full) build
 
 install: all
-	@test -z "$(PREFIX)" || meson configure build -Dprefix="$(PREFIX)"
+	@meson configure build -Dprefix="$(or $(PREFIX),/usr/local)"
 	@meson install -C build
 	@test -n "$(DESTDIR)" || ldconfig 2>/dev/null || :
 

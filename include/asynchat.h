@@ -209,7 +209,9 @@ ASYNCORE_API int asynchat_discard_buffers(struct asynchat *chat);
 /* ---- output ------------------------------------------------------------ */
 
 /* All pushes: what is pushed goes out in order, at the end of the pass, all
- * that is queued by then in one writev(); asyncore_set_limits() bounds it.
+ * that is queued by then in one writev() (of 64 pieces); outside of a loop, at
+ * the beginning of the next.  What a handler pushes that leaves the loop by
+ * ASYNCORE_EXIT_NOW stays queued.  asyncore_set_limits() bounds it.
  *
  * They return 0, or
  *   -EBADF     the chat is closed

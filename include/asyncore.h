@@ -32,10 +32,11 @@
  *             asyncore_call_soon_signal().
  *   Re-entry  Unless it says otherwise, every function may be called from
  *             inside every handler, asyncore_loop() included.
- *   Memory    Structs embedded by the caller stay the caller's.  The library
- *             calls `destroy` exactly once for a channel; its memory may be
- *             released there or later, never before.
- *   Nothing here aborts, exits, or writes to stdout.
+ *   Signals   Sends raise no SIGPIPE.  EINTR is never seen, and a signal ends
+ * no wait: asyncore_call_soon_signal() does. Memory    Structs embedded by the
+ * caller stay the caller's.  The library calls `destroy` exactly once for a
+ * channel; its memory may be released there or later, never before. Nothing
+ * here aborts, exits, or writes to stdout.
  */
 #ifndef ASYNCORE_H
 #define ASYNCORE_H
@@ -100,7 +101,8 @@ struct asyncore_error {
     int code;            /* negated errno, or one of ASYNCORE_EAI_* negated */
     const char *op;      /* the failed operation: "recv", "connect", …;
                             the handler's name if the handler made it up */
-    const char *handler; /* the handler it came out of: "handle_read" */
+    const char *handler; /* the handler it came out of: "handle_read"; NULL
+                            if none was running (queued output, a timeout) */
 };
 
 /* The text for a code as functions return them (either sign is taken).
@@ -221,8 +223,8 @@ ASYNCORE_API int asyncore_map_create(const char *backend,
  *   map   NULL is fine and does nothing
  *
  * Returns 0, or -EBUSY: channels of it are open (asyncore_close_all()), or its
- * loop or a handler of it is running.  A channel that was initialised for the
- * map and has no descriptor must have been closed, too. */
+ * loop or a handler of it is running.  A channel of the map that has no
+ * descriptor is not noticed: close it first, or use it no more. */
 ASYNCORE_API int asyncore_map_free(struct asyncore_map *map);
 
 /* The calling thread's default map, made on first use; this is what NULL
@@ -301,11 +303,11 @@ ASYNCORE_API int asyncore_close_all(struct asyncore_map *map, bool ignore_all);
  *   count      passes, or ASYNCORE_UNTIL_EMPTY
  *
  * A pass asks the predicates of the channels that have their own, waits,
- * delivers what is ready in map order, runs posted calls and due timers, and
- * destroys what was closed.  Channels made by a handler are served from the
- * next pass on; those that a predicate makes, before the wait, may be in this
- * one, if they have no predicates to be asked.  A handler may run the loop
- * again, on this map or another.
+ * delivers what is ready in map order, runs posted calls and due timers, sends
+ * what was queued, and destroys what was closed.  Channels made by a handler
+ * are served from the next pass on; those that a predicate makes, before the
+ * wait, may be in this one, if they have no predicates to be asked.  A handler
+ * may run the loop again, on this map or another.
  *
  * Returns 0, or
  *   ASYNCORE_EXIT_NOW  a handler left the loop
@@ -348,18 +350,19 @@ ASYNCORE_API int asyncore_prepare(struct asyncore_map *map,
 
 /* ---- time and other threads -------------------------------------------- */
 
-/* Called by a timer or a post.  Its result is treated as a handler's: an
- * error is logged, ASYNCORE_EXIT_NOW leaves the loop. */
+/* Called by a timer or a post.  It returns as a handler does; an error, having
+ * no channel, is only logged. */
 typedef int asyncore_call_fn(struct asyncore_map *map, void *arg);
 
-/* Seconds on the map's monotonic clock, for asyncore_call_at(). */
+/* Seconds on the map's monotonic clock, for asyncore_call_at(); 0 if there is
+ * no default map to be had. */
 ASYNCORE_API double asyncore_time(struct asyncore_map *map);
 
 /* Call fn(map, arg) once, `delay` seconds from now or as soon after as the
  * loop gets there.  Equal times keep their order.  A pending timer keeps
  * asyncore_loop() going.
  *
- *   delay   >= 0
+ *   delay   >= 0, finite
  *
  * Returns the timer's id, > 0, to cancel it with, or -EINVAL, -ENOMEM.
  * O(log n) in pending timers. */
@@ -406,7 +409,8 @@ ASYNCORE_API int asyncore_call_soon_signal(struct asyncore_map *map,
 /* ---- channels ---------------------------------------------------------- */
 
 /* The handlers of a class: what a Python class body overrides.  Slots left
- * NULL are inherited; the default of each is exported for super calls
+ * NULL are inherited; the defaults are exported for super calls, where there
+ * are any
  * (asyncore_dispatcher_handle_read …).  Make it `static const`; it must
  * outlive its channels.
  *
@@ -432,8 +436,9 @@ struct asyncore_ops {
      * Default: logs a warning and reads nothing. */
     int (*handle_read)(struct asyncore_dispatcher *d);
     /* Output will be taken.  A dispatcher that overrides this and not
-     * writable() is served whenever its socket is writable; one that does
-     * not is told only once, when it is connected.  dispatcher_with_send
+     * writable() is served whenever its socket is writable.  One that
+     * overrides neither is not woken for it; the default, which logs a
+     * warning, is called once, when it is connected.  dispatcher_with_send
      * inherits asyncore_initiate_send(). */
     int (*handle_write)(struct asyncore_dispatcher *d);
     /* There is urgent (out-of-band) data.  Waited for only if overridden. */
@@ -450,11 +455,13 @@ struct asyncore_ops {
     int (*handle_accepted)(struct asyncore_dispatcher *d, int fd,
                            const struct asyncore_addr *addr);
     /* The connection has ended; d->error says why (0: the peer closed it in
-     * order).  Told once per connection.  Default: asyncore_close(d). */
+     * order).  Told once per connection.  Default: logs a warning (async_chat
+     * does not), and closes. */
     int (*handle_close)(struct asyncore_dispatcher *d);
-    /* A handler failed.  Default: logs one line, then handle_close (if it
-     * has not been told).  An error out of this one is logged, and the
-     * channel closed. */
+    /* A handler failed.  Default: logs one line, then handle_close, or
+     * asyncore_close() if that has been told.  If it was handle_accepted:
+     * logs, and the listener goes on without that connection.  An error out
+     * of this one is logged, and the channel closed. */
     int (*handle_error)(struct asyncore_dispatcher *d,
                         const struct asyncore_error *err);
 
@@ -515,7 +522,7 @@ struct asyncore_dispatcher {
     unsigned connecting : 1;
     unsigned closing : 1; /* asyncore_close_when_done() was called */
     /* public */
-    unsigned debug : 1;            /* log what is sent */
+    unsigned debug : 1;            /* dispatcher_with_send: log what is sent */
     unsigned ignore_log_types : 4; /* ASYNCORE_LOG_* or-ed; at first WARNING */
     /* private */
     unsigned asyncore__flags : 23;
@@ -553,7 +560,8 @@ struct asyncore_dispatcher {
  *   -EEXIST             a channel of the map has this descriptor
  *   -ERANGE             beyond what the map's backend serves (select: 1024)
  *   -ECHILD, -ENOMEM
- * On failure d is closed, without a `destroy` to come, and fd is the caller's.
+ * On failure d is no channel (using it is -EINVAL), no `destroy` comes, and fd
+ * is the caller's.
  * Python: dispatcher.__init__. */
 ASYNCORE_API int asyncore_dispatcher_init(struct asyncore_dispatcher *d,
                                           const struct asyncore_ops *ops,
@@ -719,8 +727,12 @@ ASYNCORE_API int asyncore_close(struct asyncore_dispatcher *d);
  * for sending is lost, and the peer sees the end of the stream, not a reset.
  * Nothing more is taken for sending, and what comes in is thrown away.
  *
- * Called when the peer has ended its side already, or in handle_close: the
- * channel is closed when all is sent, which may be at once.
+ * If the peer has ended its side already, for datagrams and files, and with a
+ * linger of 0, handle_close is called as soon as all is sent, which may be at
+ * once.  Called in handle_close, the channel is closed then.
+ *
+ * A peer that does not read holds the sending up for as long as it likes: let
+ * asyncore_set_timeout() end that.  From the linger on, its time is over.
  *
  * Returns 0, -EBADF, or ASYNCORE_EXIT_NOW from a handle_close that it called.
  * Python: async_chat.close_when_done. */
@@ -739,8 +751,8 @@ ASYNCORE_API int asyncore_set_linger(struct asyncore_dispatcher *d,
  * sees the end of the stream.  When the peer has ended its side too,
  * handle_close is told.
  *
- * Returns 0, -EBADF, -ENOTCONN, -ENOTSOCK: a file, which is closed instead; or
- * what shutdown(2) says. */
+ * Returns 0, -EBADF, -ENOTCONN, -ENOTSOCK: a file, which has no sides (use
+ * asyncore_close_when_done()); or what shutdown(2) says. */
 ASYNCORE_API int asyncore_shutdown(struct asyncore_dispatcher *d);
 
 /* Give the descriptor away: the channel is closed as by asyncore_close(), but
@@ -753,10 +765,12 @@ ASYNCORE_API int asyncore_detach(struct asyncore_dispatcher *d);
  * Returns 0 or -EBADF. */
 ASYNCORE_API int asyncore_touch(struct asyncore_dispatcher *d);
 
-/* Call handle_timeout whenever the channel had no event for this long (a
- * connect that does not end included).
+/* Call handle_timeout whenever the channel had no event for this long: nothing
+ * was ready, so nothing came in (sending that the kernel takes at once is no
+ * event).  A connect that does not end is included.  It comes again and again
+ * until the channel is closed.
  *
- *   seconds   > 0, or 0 = no timeout
+ *   seconds   > 0, or 0 or ASYNCORE_FOREVER = no timeout
  *
  * Returns 0, -EBADF, -ENOENT: it is in no map, -EINVAL, -ENOMEM. */
 ASYNCORE_API int asyncore_set_timeout(struct asyncore_dispatcher *d,
@@ -795,10 +809,10 @@ ASYNCORE_API void asyncore_log_info(struct asyncore_dispatcher *d,
 /* Deliver events to a channel by hand: what the loop does with what is ready.
  * An error goes to handle_error.
  *
- *   flags   POLLIN, POLLOUT, POLLPRI, POLLHUP, POLLERR, POLLNVAL or-ed; they
- *           come in this order, and none once the channel is closed
+ *   flags   of <poll.h>: POLLIN, POLLOUT, POLLPRI, POLLHUP, POLLERR, POLLNVAL;
+ * they come in this order, and none once the channel is closed
  *
- * Return 0 or ASYNCORE_EXIT_NOW.
+ * Return 0, ASYNCORE_EXIT_NOW, -EBADF or -EINVAL.
  * Python: asyncore.read, write, _exception, readwrite. */
 ASYNCORE_API int asyncore_read(struct asyncore_dispatcher *d);
 ASYNCORE_API int asyncore_write(struct asyncore_dispatcher *d);
@@ -918,7 +932,8 @@ asyncore_dispatcher_with_send_handle_write(struct asyncore_dispatcher *d);
 ASYNCORE_API bool
 asyncore_dispatcher_with_send_writable(struct asyncore_dispatcher *d);
 
-/* Bytes queued.  Python: len(out_buffer). */
+/* Bytes queued, without what producers and files have yet to give; nor do the
+ * limits see those.  Python: len(out_buffer). */
 ASYNCORE_API size_t asyncore_output_size(const struct asyncore_dispatcher *d);
 
 /* Set the limits; NULL = those it started with.

@@ -204,6 +204,28 @@ is_unfinished(const struct asyncore_dispatcher *d)
 }
 
 static int
+flush(struct asyncore_dispatcher *d)
+{
+    return asyncore__catch(d, asyncore__output_flush(d));
+}
+
+/* At the end of the pass, without a look at the interest: that is for the next
+ * one, if there is one. */
+int
+asyncore__interest_flush(struct asyncore_map *map)
+{
+    for (size_t n = map->ntouched; n > 0 && map->ntouched > 0; n--) {
+        struct asyncore_dispatcher *d = take(map);
+        append(map, d);
+        if (asyncore__in_map(d) && is_unfinished(d) &&
+            (flush(d) < 0 || map->exiting)) {
+            return ASYNCORE_EXIT_NOW;
+        }
+    }
+    return 0;
+}
+
+static int
 update(struct asyncore_dispatcher *d)
 {
     if (!asyncore__in_map(d)) {
@@ -217,7 +239,7 @@ update(struct asyncore_dispatcher *d)
     int ran = 0;
     if (is_unfinished(d)) {
         ran = 1;
-        int rc = asyncore__catch(d, asyncore__output_flush(d));
+        int rc = flush(d);
         if (rc < 0 || !asyncore__in_map(d)) {
             return rc < 0 ? rc : 1;
         }

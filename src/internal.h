@@ -1,15 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* internal.h - what the files of the library share, and nothing else.
  *
- * A section a file, in the order of the arrows: a file may use the sections
- * above its own.
- *
- *   alloc error log timer outq     know nobody
- *   world net                      the door to the operating system
- *   map, backends                  the set of channels, who is ready
- *   interest deliver clock calls   what a pass is made of
- *   loop                           the pass
- *   dispatcher socket sender file  the classes
+ * A section a file, from those that know nobody to the classes;
+ * ARCHITECTURE.md has the picture.
  */
 #ifndef ASYNCORE_INTERNAL_H
 #define ASYNCORE_INTERNAL_H
@@ -222,7 +215,7 @@ bool asyncore__exhausted(int code);
 /* Fill in a unix address from a path or "@name". */
 int asyncore__addr_unix(struct asyncore_addr *ret, const char *path);
 
-/* ---- the state of a channel --------------------------------------------- */
+/* ---- the state of a channel -------------------------------------------- */
 
 /* Bits of asyncore_dispatcher.asyncore__flags. */
 enum {
@@ -329,8 +322,8 @@ struct asyncore_map {
     unsigned depth; /* passes and handlers running: nobody is destroyed */
     unsigned loops; /* asyncore_loop()s running */
     bool stopping;
-    bool exiting;   /* a handler returned ASYNCORE_EXIT_NOW */
-    unsigned forks; /* value of asyncore__forks when it was made */
+    bool exiting;                 /* a handler returned ASYNCORE_EXIT_NOW */
+    unsigned forks;               /* map.c's count of forks when it was made */
     struct asyncore_error failed; /* the last failure; see deliver.c */
     bool failed_told;             /* … and handle_error knows */
     char *buffer;                 /* to receive into, if nobody has taken it */
@@ -435,10 +428,13 @@ void asyncore__bury(struct asyncore_dispatcher *d);
 void asyncore__unbury(struct asyncore_dispatcher *d);
 /* Does the class have predicates to be asked in every pass? */
 bool asyncore__is_asked(const struct asyncore_dispatcher *d);
-/* Phase of a pass: ask the predicates; then bring the backend up to date. */
-int asyncore__interest_ask(struct asyncore_map *map);
-/* … and before that, try again whom the backend has refused. */
+/* Phases of a pass: try again whom the backend has refused; … */
 void asyncore__interest_retry(struct asyncore_map *map);
+/* … ask the predicates; … */
+int asyncore__interest_ask(struct asyncore_map *map);
+/* … send what was queued; … */
+int asyncore__interest_flush(struct asyncore_map *map);
+/* … send it, and bring the backend up to date. */
 int asyncore__interest_apply(struct asyncore_map *map);
 /* Phase: destroy the closed. */
 void asyncore__sweep(struct asyncore_map *map);
@@ -642,7 +638,7 @@ asyncore__transport_of(const struct asyncore_dispatcher *d)
 }
 
 /* Initialise a channel of a class, of `size` bytes in all, in the caller's
- * memory; then adopt(d, fd) if fd >= 0. */
+ * memory; then adopt(d, fd) unless fd is -1. */
 int asyncore__init(struct asyncore_dispatcher *d,
                    const struct asyncore__class *cls, size_t size,
                    const struct asyncore_ops *ops, struct asyncore_map *map,

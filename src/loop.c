@@ -114,6 +114,9 @@ phases(struct asyncore_map *map, int64_t timeout, size_t first)
     if (rc >= 0 && !map->exiting) {
         rc = asyncore__run_timers(map);
     }
+    if (rc >= 0 && !map->exiting) {
+        rc = asyncore__interest_flush(map);
+    }
     return rc;
 }
 
