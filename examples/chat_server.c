@@ -607,18 +607,6 @@ shut_down(struct asyncore_map *map, struct asyncore_dispatcher *server)
 
 /* ---- the command line -------------------------------------------------- */
 
-static double
-parse_seconds(const char *text)
-{
-    char *end;
-    double seconds = strtod(text, &end);
-
-    if (end == text || *end != '\0' || !(seconds > 0 && seconds < 1e9)) {
-        die(2, "bad time '%s'", text);
-    }
-    return seconds;
-}
-
 int
 main(int argc, char **argv)
 {
@@ -639,7 +627,7 @@ main(int argc, char **argv)
     stop_on_signals(map);
     asyncore_dispatcher_init(&server, &chat_server, -1, map);
     listen_on(&server, &at, stdout);
-    asyncore_loop(ASYNCORE_FOREVER, true, map, ASYNCORE_UNTIL_EMPTY);
+    asyncore_loop(ASYNCORE_FOREVER, false, map, ASYNCORE_UNTIL_EMPTY);
     if (interrupted()) {
         shut_down(map, &server);
     }

@@ -181,6 +181,18 @@ split_host_port(const char *text, int default_port, struct endpoint *ret)
     return ret->port < 0 ? "bad port" : NULL;
 }
 
+double
+parse_seconds(const char *text)
+{
+    char *end;
+    double seconds = strtod(text, &end);
+
+    if (end == text || *end != '\0' || !(seconds > 0 && seconds < 1e9)) {
+        die(2, "bad time '%s'", text);
+    }
+    return seconds;
+}
+
 void
 parse_host_port(const char *host, const char *port, struct endpoint *ret)
 {

@@ -41,6 +41,9 @@ void start(char **argv);
 int next_option(int argc, char **argv, const char *options, int min, int max,
                 const char *usage);
 
+/* A time > 0; end the program if it is none. */
+double parse_seconds(const char *text);
+
 /* Fill in a host and a port; end the program if one of them makes no sense. */
 void parse_host_port(const char *host, const char *port, struct endpoint *ret);
 

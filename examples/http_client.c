@@ -417,18 +417,6 @@ static const struct asyncore_ops http_client = {
 
 /* ---- the command line -------------------------------------------------- */
 
-static double
-parse_timeout(const char *text)
-{
-    char *end;
-    double seconds = strtod(text, &end);
-
-    if (end == text || *end != '\0' || !(seconds > 0 && seconds < 1e9)) {
-        die(2, "bad timeout '%s'", text);
-    }
-    return seconds;
-}
-
 /* Nothing of the command line may break out of its place in the request. */
 static void
 check_path(const char *path)
@@ -509,7 +497,7 @@ main(int argc, char **argv)
 
     start(argv);
     while ((option = next_option(argc, argv, "ht:", 1, 2, usage)) != -1) {
-        client.timeout = parse_timeout(optarg);
+        client.timeout = parse_seconds(optarg);
     }
     parse_url(&client, argv[optind]);
     if (argc - optind == 2) {

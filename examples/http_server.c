@@ -681,18 +681,6 @@ static const struct asyncore_ops http_server = {
 
 /* ---- the command line -------------------------------------------------- */
 
-static double
-parse_seconds(const char *text)
-{
-    char *end;
-    double seconds = strtod(text, &end);
-
-    if (end == text || *end != '\0' || !(seconds > 0 && seconds < 1e9)) {
-        die(2, "bad time '%s'", text);
-    }
-    return seconds;
-}
-
 int
 main(int argc, char **argv)
 {

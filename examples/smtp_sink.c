@@ -743,18 +743,6 @@ parse_size(const char *text)
     return size;
 }
 
-static double
-parse_seconds(const char *text)
-{
-    char *end;
-    double seconds = strtod(text, &end);
-
-    if (end == text || *end != '\0' || !(seconds > 0 && seconds < 1e9)) {
-        die(2, "bad time '%s'", text);
-    }
-    return seconds;
-}
-
 /* What replies and file names have for our name: neither spaces nor "/". */
 static void
 find_our_name(void)

@@ -323,7 +323,9 @@ destroy(struct asyncore_dispatcher *d)
 {
     void (*fn)(struct asyncore_dispatcher *) = d->ops->destroy;
     bool owned = asyncore__has(d, ASYNCORE__OWNED);
-    asyncore__set_addr(d, NULL);
+    if (d->asyncore__addr.heap.family == AF_UNIX) {
+        asyncore__set_addr(d, NULL); /* the one that is not in the channel */
+    }
     if (asyncore__class_of(d)->fini != NULL) {
         asyncore__class_of(d)->fini(d);
     }

@@ -1371,6 +1371,31 @@ channel_moved_in_a_predicate_takes_nobody_along(void **state)
     close(peer);
 }
 
+static struct asyncore_addr last_addr;
+
+static void
+note_addr(struct asyncore_dispatcher *d)
+{
+    assert_int_equal(asyncore_getaddr(d, &last_addr), 0);
+}
+
+static void
+address_is_known_in_destroy(void **state)
+{
+    (void)state;
+    static const struct asyncore_ops ops = {.destroy = note_addr};
+    struct asyncore_dispatcher *d;
+    last_addr.len = 0;
+    assert_int_equal(asyncore_dispatcher_new(&ops, -1, kit.map, &d), 0);
+    assert_int_equal(asyncore_create_socket(d, AF_INET, SOCK_STREAM), 0);
+    assert_int_equal(asyncore_bind(d, "127.0.0.1", 0), 0);
+    assert_int_equal(asyncore_listen(d, 1), 0);
+    assert_int_equal(asyncore_close(d), 0);
+    kit_pass();
+    assert_int_equal(last_addr.u.in.sin_family, AF_INET);
+    assert_int_not_equal(last_addr.u.in.sin_port, 0);
+}
+
 int
 main(void)
 {
@@ -1388,6 +1413,7 @@ main(void)
         KIT_TEST(channel_with_a_new_socket_gets_no_old_event),
         KIT_TEST(dup_of_a_closed_descriptor_makes_no_events),
         KIT_TEST(double_close_is_one_destroy),
+        KIT_TEST(address_is_known_in_destroy),
         KIT_TEST(free_in_destroy),
         KIT_TEST(library_memory_is_released_after_destroy),
         KIT_TEST(close_in_destroy_destroys_that_one_too),
