@@ -77,6 +77,28 @@ answers_of_one_read_leave_in_one_call(void **state)
     assert_int_equal(sends(), 1);
 }
 
+static int
+say_bye_and_stop(struct talk *t)
+{
+    asyncore_stop(kit.map);
+    return asynchat_push(&t->chat, "bye", 3);
+}
+
+static void
+farewell_before_a_stop_is_sent(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", 0);
+    asynchat_set_terminator(&t->chat, "\n", 1);
+    t->quiet = true;
+    t->on_found = say_bye_and_stop;
+    kit_write(t->peer, "quit\n", 5);
+    assert_int_equal(asyncore_loop(5, false, kit.map, ASYNCORE_UNTIL_EMPTY),
+                     0);
+    assert_int_equal(asyncore_output_size(T(t)), 0);
+    assert_heard(t, "bye");
+}
+
 static void
 send_of_a_chat_is_a_push(void **state)
 {
@@ -1504,6 +1526,7 @@ main(void)
         TALK_TEST(push_leaves_at_the_end_of_the_pass),
         TALK_TEST(many_pushes_leave_in_one_call),
         TALK_TEST(answers_of_one_read_leave_in_one_call),
+        TALK_TEST(farewell_before_a_stop_is_sent),
         TALK_TEST(send_of_a_chat_is_a_push),
         TALK_TEST(vector_is_pushed_as_one),
         TALK_TEST(owned_bytes_are_released_when_sent),
