@@ -852,7 +852,8 @@ asynchat_pushv(struct asynchat *chat, const struct iovec *iov, int n)
     if (err < 0 || len == 0) {
         return err;
     }
-    err = asyncore__outq_appendv(&chat->asynchat__out.queue, iov, n, len);
+    err = asyncore__outq_appendv(&chat->asynchat__out.queue,
+                                 &chat->base.map->spares, iov, n, len);
     if (err < 0) {
         return asyncore__fail(&chat->base, "push", err);
     }

@@ -88,6 +88,14 @@ struct asyncore__piece {
     char data[];
 };
 
+/* Pieces of copies that are not in use; kept by a map, for all its queues. */
+struct asyncore__spares {
+    struct asyncore__piece *first;
+    unsigned n;
+};
+
+void asyncore__spares_free(struct asyncore__spares *spares);
+
 /* The len bytes in the queue do not count those of sources. */
 static inline bool
 asyncore__outq_empty(const struct asyncore__outq *q)
@@ -95,12 +103,40 @@ asyncore__outq_empty(const struct asyncore__outq *q)
     return q->head == NULL;
 }
 
-/* Append a copy.  Returns 0, or -ENOMEM with nothing appended. */
-int asyncore__outq_append(struct asyncore__outq *q, const void *data,
+/* How many more bytes find room in the last piece. */
+static inline size_t
+asyncore__outq_room(const struct asyncore__outq *q)
+{
+    const struct asyncore__piece *piece = q->tail;
+    bool mine = piece != NULL && piece->kind == ASYNCORE__COPY;
+    return mine ? piece->cap - piece->end : 0;
+}
+
+/* Append a copy of n pieces, of len bytes in all, for which there is room. */
+static inline void
+asyncore__outq_fill(struct asyncore__outq *q, const struct iovec *iov, int n,
+                    size_t len)
+{
+    char *to = q->tail->data + q->tail->end;
+    for (int i = 0; i < n; i++) {
+        if (iov[i].iov_len > 0) {
+            memcpy(to, iov[i].iov_base, iov[i].iov_len);
+            to += iov[i].iov_len;
+        }
+    }
+    q->tail->end += len;
+    q->len += len;
+}
+
+/* Append a copy.  Where the spares (or NULL) do, no memory is allocated.
+ * Returns 0, or -ENOMEM with nothing appended. */
+int asyncore__outq_append(struct asyncore__outq *q,
+                          struct asyncore__spares *spares, const void *data,
                           size_t len);
 /* The same for n pieces of len bytes in all. */
-int asyncore__outq_appendv(struct asyncore__outq *q, const struct iovec *iov,
-                           int n, size_t len);
+int asyncore__outq_appendv(struct asyncore__outq *q,
+                           struct asyncore__spares *spares,
+                           const struct iovec *iov, int n, size_t len);
 /* Append the bytes themselves; release (or NULL) is called when they have been
  * consumed or cleared. */
 int asyncore__outq_borrow(struct asyncore__outq *q, void *data, size_t len,
@@ -116,8 +152,10 @@ int asyncore__outq_add_source(struct asyncore__outq *q,
  * how many of max were written. */
 int asyncore__outq_peek(const struct asyncore__outq *q, struct iovec *iov,
                         int max);
-/* Drop n bytes, that peek described, from the front. */
-void asyncore__outq_consume(struct asyncore__outq *q, size_t n);
+/* Drop n bytes, that peek described, from the front; pieces may become
+ * spare. */
+void asyncore__outq_consume(struct asyncore__outq *q,
+                            struct asyncore__spares *spares, size_t n);
 /* Drop the first piece, a source. */
 void asyncore__outq_pop(struct asyncore__outq *q);
 /* Keep the first piece, a source, while it is asked; returns it. */
@@ -328,6 +366,7 @@ struct asyncore_map {
     bool failed_told;             /* … and handle_error knows */
     char *buffer;                 /* to receive into, if nobody has taken it */
     size_t buffer_size;
+    struct asyncore__spares spares; /* of output queues */
     int reserve_fd; /* given up when there are no descriptors */
     bool starved;   /* … and the log has been told */
     size_t resting; /* listeners waiting for descriptors */

@@ -109,6 +109,7 @@ release(struct asyncore_map *map)
     asyncore__free(map->always);
     asyncore__free(map->ready);
     asyncore__free(map->buffer);
+    asyncore__spares_free(&map->spares);
     asyncore__free(map);
 }
 

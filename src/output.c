@@ -146,7 +146,7 @@ send_queued(struct asyncore_dispatcher *d, struct asyncore__outq *q)
         asyncore__set(d, ASYNCORE__BLOCKED);
     }
     if (sent > 0) {
-        asyncore__outq_consume(q, (size_t)sent);
+        asyncore__outq_consume(q, &d->map->spares, (size_t)sent);
     }
     if (sent < 0 && sent != -EAGAIN) {
         return asyncore__io_failed(d, "send", (int)sent);
@@ -268,7 +268,8 @@ static ssize_t
 keep(struct asyncore_dispatcher *d, const char *data, size_t len, size_t done)
 {
     struct asyncore__outq *q = &asyncore__output_of(d)->queue;
-    int err = asyncore__outq_append(q, data + done, len - done);
+    int err =
+        asyncore__outq_append(q, &d->map->spares, data + done, len - done);
     if (err < 0) {
         return done > 0 ? torn(d) : asyncore__fail(d, "send", err);
     }

@@ -10,8 +10,12 @@
 /* A piece of copies holds at least this much, so that what follows finds
  * room; with its head it is of a size that malloc() has at hand.  In a long
  * queue the pieces grow with it, up to the other size. */
-#define ROOM_MIN ((size_t)1008 - sizeof(struct asyncore__piece))
+#define ROOM_MIN ((size_t)2032 - sizeof(struct asyncore__piece))
 #define ROOM_MAX ((size_t)65536 - sizeof(struct asyncore__piece))
+
+/* What a map keeps of the smallest: enough for the channels that answer in one
+ * pass, in less memory than it receives into. */
+#define SPARES_MOST 64
 
 static struct asyncore__piece *
 new_piece(enum asyncore__piece_kind kind, size_t cap)
@@ -50,6 +54,48 @@ unlink_head(struct asyncore__outq *q)
     return piece;
 }
 
+/* ---- spare pieces ---- */
+
+/* An empty piece of copies, for at least `room` bytes. */
+static struct asyncore__piece *
+take_piece(struct asyncore__spares *spares, size_t room)
+{
+    struct asyncore__piece *piece = spares != NULL ? spares->first : NULL;
+    if (piece == NULL || room > ROOM_MIN) {
+        return new_piece(ASYNCORE__COPY, room);
+    }
+    spares->first = piece->next;
+    spares->n--;
+    piece->next = NULL;
+    piece->start = piece->end = 0;
+    return piece;
+}
+
+/* Returns whether it is kept. */
+static bool
+give_piece(struct asyncore__spares *spares, struct asyncore__piece *piece)
+{
+    if (spares == NULL || spares->n == SPARES_MOST ||
+        piece->kind != ASYNCORE__COPY || piece->cap != ROOM_MIN) {
+        return false;
+    }
+    piece->next = spares->first;
+    spares->first = piece;
+    spares->n++;
+    return true;
+}
+
+void
+asyncore__spares_free(struct asyncore__spares *spares)
+{
+    while (spares->first != NULL) {
+        struct asyncore__piece *piece = spares->first;
+        spares->first = piece->next;
+        asyncore__free(piece);
+    }
+    spares->n = 0;
+}
+
 static void
 drop(struct asyncore__piece *piece)
 {
@@ -66,13 +112,6 @@ drop(struct asyncore__piece *piece)
 }
 
 /* ---- copies ---- */
-
-static size_t
-room(const struct asyncore__piece *piece)
-{
-    bool mine = piece != NULL && piece->kind == ASYNCORE__COPY;
-    return mine ? piece->cap - piece->end : 0;
-}
 
 static size_t
 size_for(const struct asyncore__outq *q, size_t len)
@@ -105,53 +144,44 @@ fill(struct asyncore__piece *piece, size_t most, const struct iovec **iov,
     }
 }
 
-/* The same where all of them fit. */
-static void
-fill_all(struct asyncore__piece *piece, const struct iovec *iov, int n)
-{
-    char *to = piece->data + piece->end;
-    for (int i = 0; i < n; i++) {
-        if (iov[i].iov_len > 0) {
-            memcpy(to, iov[i].iov_base, iov[i].iov_len);
-            to += iov[i].iov_len;
-        }
-    }
-    piece->end = (size_t)(to - piece->data);
-}
-
 int
-asyncore__outq_appendv(struct asyncore__outq *q, const struct iovec *iov,
-                       int n, size_t len)
+asyncore__outq_appendv(struct asyncore__outq *q,
+                       struct asyncore__spares *spares,
+                       const struct iovec *iov, int n, size_t len)
 {
     if (len == 0) {
         return 0;
     }
-    size_t space = room(q->tail);
+    size_t space = asyncore__outq_room(q);
     if (len <= space) {
-        fill_all(q->tail, iov, n);
-        q->len += len;
+        asyncore__outq_fill(q, iov, n, len);
         return 0;
     }
     size_t first = space, rest = len - first, at = 0;
-    struct asyncore__piece *piece =
-        new_piece(ASYNCORE__COPY, size_for(q, rest));
+    struct asyncore__piece *piece = take_piece(spares, size_for(q, rest));
     if (piece == NULL) {
         return -ENOMEM;
     }
     if (first > 0) {
         fill(q->tail, first, &iov, &at);
+        fill(piece, rest, &iov, &at);
+        link_piece(q, piece);
+        q->len += len;
     }
-    fill(piece, rest, &iov, &at);
-    link_piece(q, piece);
-    q->len += len;
+    else {
+        link_piece(q, piece);
+        asyncore__outq_fill(q, iov, n, len);
+    }
     return 0;
 }
 
 int
-asyncore__outq_append(struct asyncore__outq *q, const void *data, size_t len)
+asyncore__outq_append(struct asyncore__outq *q,
+                      struct asyncore__spares *spares, const void *data,
+                      size_t len)
 {
     struct iovec iov = {(void *)(uintptr_t)data, len};
-    return asyncore__outq_appendv(q, &iov, 1, len);
+    return asyncore__outq_appendv(q, spares, &iov, 1, len);
 }
 
 /* ---- others ---- */
@@ -211,7 +241,8 @@ asyncore__outq_peek(const struct asyncore__outq *q, struct iovec *iov, int max)
 }
 
 void
-asyncore__outq_consume(struct asyncore__outq *q, size_t n)
+asyncore__outq_consume(struct asyncore__outq *q,
+                       struct asyncore__spares *spares, size_t n)
 {
     /* The queue first, then those who are told: they may clear it, or push. */
     struct asyncore__outq gone = {0};
@@ -229,8 +260,10 @@ asyncore__outq_consume(struct asyncore__outq *q, size_t n)
             break;
         }
         unlink_head(q);
-        piece->next = NULL;
-        link_piece(&gone, piece);
+        if (!give_piece(spares, piece)) {
+            piece->next = NULL;
+            link_piece(&gone, piece);
+        }
     }
     while (gone.head != NULL) {
         drop(unlink_head(&gone));

@@ -3,6 +3,7 @@
  * of a channel.  No clock is looked at. */
 #include <sys/resource.h>
 
+#include "asynchat.h"
 #include "await.h"
 #include "kit.h"
 
@@ -125,6 +126,76 @@ read_costs_a_recv_and_no_memory(void **state)
     gather(&crowd, 10, 0, false, receive);
     assert_steady(&crowd, 0, 1, 0);
     scatter(&crowd);
+}
+
+/* ---- conversations ---- */
+
+static int
+answer_line(struct asynchat *chat)
+{
+    struct asyncore_bytes line = asynchat_get_data(chat);
+    struct iovec answer[] = {
+        {(void *)(uintptr_t)line.data, line.len},
+        {(void *)(uintptr_t) "\r\n", 2},
+    };
+    return asynchat_pushv(chat, answer, 2);
+}
+
+static const struct asynchat_ops answering = {
+    .base.name = "answering",
+    .found_terminator = answer_line,
+};
+
+/* All say `lines` short lines at once, and get them back. */
+static void
+converse(const int *peer, size_t n, size_t lines)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = 0; k < lines; k++) {
+            kit_write(peer[i], "a line\r\n", 8);
+        }
+    }
+    assert_int_equal(asyncore_poll(30, kit.map), 0);
+    for (size_t i = 0; i < n; i++) {
+        struct text got = {0};
+        assert_true(kit_drain(peer[i], &got));
+        assert_int_equal(got.len, 8 * lines);
+        text_clear(&got);
+    }
+}
+
+static void
+lines_cost_a_recv_and_a_send_and_no_memory(void **state)
+{
+    (void)state;
+    enum {
+        CHATS = 50,
+        LINES = 16
+    };
+    static struct asynchat chat[CHATS];
+    int peer[CHATS];
+    for (size_t i = 0; i < CHATS; i++) {
+        int fd[2];
+        kit_pair(AF_UNIX, fd);
+        peer[i] = fd[1];
+        assert_int_equal(asynchat_init(&chat[i], &answering, fd[0], kit.map),
+                         0);
+        assert_int_equal(asynchat_set_terminator(&chat[i], "\r\n", 2), 0);
+    }
+    converse(peer, CHATS, LINES); /* to warm up */
+    unsigned long allocations = kit.alloc.count, live = kit.alloc.live;
+    kit_count_anew();
+    for (int i = 0; i < ROUNDS; i++) {
+        converse(peer, CHATS, i % 2 == 0 ? LINES : 1);
+    }
+    assert_int_equal(kit.world.calls[KIT_RECV], ROUNDS * CHATS);
+    assert_int_equal(kit.world.total, ROUNDS * (1 + 2 * CHATS));
+    assert_int_equal(kit.alloc.count, allocations);
+    assert_int_equal(kit.alloc.live, live);
+    for (size_t i = 0; i < CHATS; i++) {
+        assert_int_equal(asyncore_close(&chat[i].base), 0);
+        close(peer[i]);
+    }
 }
 
 /* ---- idle channels ---- */
@@ -331,6 +402,7 @@ main(void)
         KIT_TEST(echo_costs_a_recv_and_a_send_for_each_and_a_wait_for_all),
         KIT_TEST(echo_of_a_class_with_predicates_costs_the_same),
         KIT_TEST(read_costs_a_recv_and_no_memory),
+        KIT_TEST(lines_cost_a_recv_and_a_send_and_no_memory),
         KIT_TEST(idle_channels_by_the_thousand_cost_no_calls),
         KIT_TEST(idle_channels_are_not_looked_at),
         KIT_TEST(interest_is_told_when_it_changes_and_only_then),

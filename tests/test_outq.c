@@ -37,7 +37,7 @@ append(struct asyncore__outq *q, size_t from, size_t len)
     char *bytes = malloc(len + 1);
     assert_non_null(bytes);
     kit_bytes(bytes, from, len);
-    int err = asyncore__outq_append(q, bytes, len);
+    int err = asyncore__outq_append(q, NULL, bytes, len);
     memset(bytes, 0, len); /* it has been copied */
     free(bytes);
     return err;
@@ -50,10 +50,10 @@ empty_queue_has_nothing(void **state)
     struct asyncore__outq q = {0};
     struct iovec iov[2];
     assert_int_equal(asyncore__outq_peek(&q, iov, 2), 0);
-    assert_int_equal(asyncore__outq_append(&q, NULL, 0), 0);
-    assert_int_equal(asyncore__outq_append(&q, "", 0), 0);
+    assert_int_equal(asyncore__outq_append(&q, NULL, NULL, 0), 0);
+    assert_int_equal(asyncore__outq_append(&q, NULL, "", 0), 0);
     assert_int_equal(asyncore__outq_peek(&q, iov, 2), 0);
-    asyncore__outq_consume(&q, 0);
+    asyncore__outq_consume(&q, NULL, 0);
     asyncore__outq_clear(&q);
     assert_holds(&q, 0, 0);
 }
@@ -72,7 +72,8 @@ appended_bytes_come_out_in_order(void **state)
     }
     for (size_t start = 0; start < end; start += 7919) {
         assert_holds(&q, start, end - start);
-        asyncore__outq_consume(&q, end - start < 7919 ? end - start : 7919);
+        asyncore__outq_consume(&q, NULL,
+                               end - start < 7919 ? end - start : 7919);
     }
     assert_holds(&q, 0, 0);
 }
@@ -119,11 +120,68 @@ consumed_pieces_are_freed_at_once(void **state)
         assert_int_equal(append(&q, i * 8192, 8192), 0);
     }
     unsigned long full = kit.alloc.live;
-    asyncore__outq_consume(&q, 50 * 8192);
+    asyncore__outq_consume(&q, NULL, 50 * 8192);
     assert_true(kit.alloc.live <= full / 2 + 1);
     assert_holds(&q, 50 * 8192, 50 * 8192);
     asyncore__outq_clear(&q);
     assert_int_equal(kit.alloc.live, 0);
+}
+
+/* Short messages in turn, each appended and sent. */
+static void
+exchange(struct asyncore__outq *q, struct asyncore__spares *spares, int n)
+{
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(asyncore__outq_append(q, spares, "hello", 5), 0);
+        asyncore__outq_consume(q, spares, 5);
+    }
+}
+
+static void
+spare_piece_saves_the_allocation(void **state)
+{
+    (void)state;
+    struct asyncore__outq q = {0};
+    struct asyncore__spares spares = {0};
+    exchange(&q, &spares, 100);
+    assert_int_equal(kit.alloc.count, 1);
+    /* Another queue of the map's has it next. */
+    struct asyncore__outq other = {0};
+    kit_fail_alloc(1, 1);
+    assert_int_equal(asyncore__outq_append(&other, &spares, "x", 1), 0);
+    assert_holds(&q, 0, 0);
+    assert_int_equal(asyncore__outq_append(&q, &spares, "x", 1), -ENOMEM);
+    kit_heal();
+    asyncore__outq_clear(&other);
+    asyncore__spares_free(&spares);
+    assert_int_equal(kit.alloc.live, 0);
+}
+
+static void
+spare_pieces_are_few_and_small(void **state)
+{
+    (void)state;
+    struct asyncore__outq q[1000] = {0};
+    struct asyncore__spares spares = {0};
+    for (size_t i = 0; i < COUNT(q); i++) {
+        assert_int_equal(asyncore__outq_append(&q[i], &spares, "x", 1), 0);
+    }
+    for (size_t i = 0; i < COUNT(q); i++) {
+        asyncore__outq_consume(&q[i], &spares, 1);
+    }
+    assert_in_range(kit.alloc.live, 1, 64);
+    assert_int_equal(kit.alloc.live, spares.n);
+    asyncore__spares_free(&spares);
+    assert_int_equal(kit.alloc.live, 0);
+    /* A large one is not kept, and not served by a small one. */
+    static char large[100000];
+    exchange(&q[0], &spares, 1);
+    assert_int_equal(
+        asyncore__outq_append(&q[0], &spares, large, sizeof large), 0);
+    assert_int_equal(kit.alloc.live, 2);
+    asyncore__outq_consume(&q[0], &spares, sizeof large);
+    assert_int_equal(kit.alloc.live, 1);
+    asyncore__spares_free(&spares);
 }
 
 static void
@@ -150,7 +208,7 @@ impossible_length_is_enomem(void **state)
 {
     (void)state;
     struct asyncore__outq q = {0};
-    assert_int_equal(asyncore__outq_append(&q, "x", SIZE_MAX), -ENOMEM);
+    assert_int_equal(asyncore__outq_append(&q, NULL, "x", SIZE_MAX), -ENOMEM);
     assert_holds(&q, 0, 0);
 }
 
@@ -177,7 +235,7 @@ random_operations_agree_with_a_flat_array(void **state)
             else if (what < 9) {
                 size_t n = dice((uint32_t)(end - start) / 2 + 2);
                 n = n < end - start ? n : end - start;
-                asyncore__outq_consume(&q, n);
+                asyncore__outq_consume(&q, NULL, n);
                 start += n;
             }
             else if (dice(30) == 0) {
@@ -202,6 +260,8 @@ main(void)
         KIT_BARE_TEST(small_appends_share_few_pieces),
         KIT_BARE_TEST(peek_writes_no_more_than_asked),
         KIT_BARE_TEST(consumed_pieces_are_freed_at_once),
+        KIT_BARE_TEST(spare_piece_saves_the_allocation),
+        KIT_BARE_TEST(spare_pieces_are_few_and_small),
         KIT_BARE_TEST(no_memory_appends_nothing),
         KIT_BARE_TEST(impossible_length_is_enomem),
         KIT_BARE_TEST(random_operations_agree_with_a_flat_array),

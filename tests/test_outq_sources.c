@@ -12,6 +12,9 @@ dice(uint32_t sides)
     return (uint32_t)(((uint64_t)seed * sides) >> 32);
 }
 
+/* Where queues take pieces of copies from; NULL: from the allocator alone. */
+static struct asyncore__spares *spares;
+
 /* Somebody's bytes, and what became of them. */
 struct lent {
     char *data;
@@ -79,11 +82,11 @@ borrowed_bytes_are_not_copied(void **state)
     assert_int_equal(q.len, 5000);
     assert_int_equal(asyncore__outq_peek(&q, iov, 2), 1);
     assert_ptr_equal(iov[0].iov_base, lent.data);
-    asyncore__outq_consume(&q, 4999);
+    asyncore__outq_consume(&q, NULL, 4999);
     assert_int_equal(lent.released, 0);
     assert_int_equal(asyncore__outq_peek(&q, iov, 2), 1);
     assert_ptr_equal(iov[0].iov_base, lent.data + 4999);
-    asyncore__outq_consume(&q, 1);
+    asyncore__outq_consume(&q, NULL, 1);
     assert_int_equal(lent.released, 1);
     assert_true(asyncore__outq_empty(&q));
     assert_int_equal(q.len, 0);
@@ -97,7 +100,7 @@ borrowed_for_ever_need_no_release(void **state)
     struct asyncore__outq q = {0};
     static char bytes[3] = "abc";
     assert_int_equal(asyncore__outq_borrow(&q, bytes, 3, NULL, NULL), 0);
-    asyncore__outq_consume(&q, 3);
+    asyncore__outq_consume(&q, NULL, 3);
     assert_int_equal(asyncore__outq_borrow(&q, bytes, 3, NULL, NULL), 0);
     asyncore__outq_clear(&q);
     assert_true(asyncore__outq_empty(&q));
@@ -115,7 +118,7 @@ nothing_borrowed_is_given_back_in_turn(void **state)
     struct iovec iov[1];
     assert_int_equal(asyncore__outq_peek(&q, iov, 1), 0);
     assert_int_equal(none.released, 0);
-    asyncore__outq_consume(&q, 0);
+    asyncore__outq_consume(&q, NULL, 0);
     assert_int_equal(none.released, 1);
     assert_true(asyncore__outq_empty(&q));
     free(none.data);
@@ -131,14 +134,14 @@ copies_do_not_run_into_borrowed_bytes(void **state)
     kit_bytes(first, 0, 10);
     kit_bytes(last, 30, 10);
     lend(&lent, 10, 20);
-    assert_int_equal(asyncore__outq_append(&q, first, 10), 0);
+    assert_int_equal(asyncore__outq_append(&q, NULL, first, 10), 0);
     assert_int_equal(
         asyncore__outq_borrow(&q, lent.data, 20, take_back, &lent), 0);
-    assert_int_equal(asyncore__outq_append(&q, last, 10), 0);
+    assert_int_equal(asyncore__outq_append(&q, NULL, last, 10), 0);
     assert_front(&q, 0, 40);
-    asyncore__outq_consume(&q, 15);
+    asyncore__outq_consume(&q, NULL, 15);
     assert_front(&q, 15, 25);
-    asyncore__outq_consume(&q, 20);
+    asyncore__outq_consume(&q, NULL, 20);
     assert_int_equal(lent.released, 1);
     assert_front(&q, 35, 5);
     asyncore__outq_clear(&q);
@@ -181,7 +184,7 @@ clear_and_append(void *data, size_t len, void *arg)
     if (clears++ == 0) {
         asyncore__outq_clear(the_queue);
         kit_bytes(bytes, 100, 7);
-        assert_int_equal(asyncore__outq_append(the_queue, bytes, 7), 0);
+        assert_int_equal(asyncore__outq_append(the_queue, NULL, bytes, 7), 0);
     }
 }
 
@@ -198,7 +201,7 @@ release_that_clears_and_appends(void **state)
         asyncore__outq_borrow(&q, bytes, 10, clear_and_append, NULL), 0);
     assert_int_equal(
         asyncore__outq_borrow(&q, bytes + 10, 10, clear_and_append, NULL), 0);
-    asyncore__outq_consume(&q, 20);
+    asyncore__outq_consume(&q, NULL, 20);
     assert_int_equal(clears, 2);
     assert_int_equal(q.len, 7);
     assert_front(&q, 100, 7);
@@ -212,7 +215,7 @@ append_more(void *data, size_t len, void *arg)
     (void)data;
     (void)len;
     kit_bytes(bytes, *(size_t *)arg, 5);
-    assert_int_equal(asyncore__outq_append(the_queue, bytes, 5), 0);
+    assert_int_equal(asyncore__outq_append(the_queue, NULL, bytes, 5), 0);
 }
 
 static void
@@ -226,8 +229,8 @@ release_that_appends(void **state)
     the_queue = &q;
     assert_int_equal(asyncore__outq_borrow(&q, bytes, 10, append_more, &next),
                      0);
-    assert_int_equal(asyncore__outq_append(&q, bytes + 10, 10), 0);
-    asyncore__outq_consume(&q, 13);
+    assert_int_equal(asyncore__outq_append(&q, NULL, bytes + 10, 10), 0);
+    asyncore__outq_consume(&q, NULL, 13);
     assert_int_equal(q.len, 12);
     assert_front(&q, 13, 12);
     asyncore__outq_clear(&q);
@@ -235,7 +238,7 @@ release_that_appends(void **state)
     next = 10;
     assert_int_equal(asyncore__outq_borrow(&q, bytes, 10, append_more, &next),
                      0);
-    asyncore__outq_consume(&q, 10);
+    asyncore__outq_consume(&q, NULL, 10);
     assert_front(&q, 10, 5);
     asyncore__outq_clear(&q);
     /* … and out of a clearing: it stays. */
@@ -258,11 +261,11 @@ source_hides_what_is_behind_it(void **state)
     unsigned released = 0;
     char bytes[30];
     kit_bytes(bytes, 0, 30);
-    assert_int_equal(asyncore__outq_append(&q, bytes, 10), 0);
+    assert_int_equal(asyncore__outq_append(&q, NULL, bytes, 10), 0);
     assert_int_equal(
         asyncore__outq_add_source(&q, &no_source, source_released, &released),
         0);
-    assert_int_equal(asyncore__outq_append(&q, bytes + 20, 10), 0);
+    assert_int_equal(asyncore__outq_append(&q, NULL, bytes + 20, 10), 0);
     /* Its bytes are not counted. */
     assert_int_equal(q.len, 20);
     assert_front(&q, 0, 10);
@@ -271,11 +274,11 @@ source_hides_what_is_behind_it(void **state)
     q.head->next->end = 10;
     assert_front(&q, 0, 20);
     assert_int_equal(asyncore__outq_peek(&q, iov, 1), 1);
-    asyncore__outq_consume(&q, 15);
+    asyncore__outq_consume(&q, NULL, 15);
     assert_int_equal(q.len, 10);
     assert_front(&q, 15, 5);
     /* It stays when they are gone: it may have more. */
-    asyncore__outq_consume(&q, 5);
+    asyncore__outq_consume(&q, NULL, 5);
     assert_int_equal(released, 0);
     assert_int_equal(asyncore__outq_peek(&q, iov, 4), 0);
     assert_int_equal(q.head->kind, ASYNCORE__SOURCE);
@@ -336,7 +339,7 @@ append_vector(struct asyncore__outq *q, size_t from, size_t len)
         n++;
     }
     iov[n++] = (struct iovec){NULL, 0};
-    int err = asyncore__outq_appendv(q, iov, n, len);
+    int err = asyncore__outq_appendv(q, spares, iov, n, len);
     for (int i = 0; i < n; i++) {
         free(iov[i].iov_base);
     }
@@ -542,7 +545,7 @@ one_step(struct both *b)
     case 7:
     case 8: /* send some */
         len = dice((uint32_t)model_front(b) + 1);
-        asyncore__outq_consume(&b->q, len);
+        asyncore__outq_consume(&b->q, spares, len);
         model_consume(b, len);
         err = 0;
         break;
@@ -557,7 +560,8 @@ one_step(struct both *b)
         if (m == NULL || m->kind != ASYNCORE__SOURCE || m->given > 0) {
             break;
         }
-        asyncore__outq_consume(&b->q, 0); /* whoever is empty before it */
+        asyncore__outq_consume(&b->q, spares,
+                               0); /* whoever is empty before it */
         assert_int_equal(b->q.head->kind, ASYNCORE__SOURCE);
         if (m->len == 0) {
             asyncore__outq_pop(&b->q);
@@ -595,6 +599,8 @@ random_operations_agree_with_a_list(void **state)
     for (seed = 3; seed < 80; seed++) {
         uint32_t was = seed;
         struct both b = {.end = NULL};
+        struct asyncore__spares some = {0};
+        spares = seed % 3 > 0 ? &some : NULL;
         b.end = &b.head;
         for (int step = 0; step < 600; step++) {
             one_step(&b);
@@ -614,7 +620,10 @@ random_operations_agree_with_a_list(void **state)
             model_drop_first(&b);
         }
         assert_releases(&b);
+        assert_int_equal(kit.alloc.live, some.n);
+        asyncore__spares_free(&some);
         assert_int_equal(kit.alloc.live, 0);
+        spares = NULL;
         while (b.gone != NULL) {
             struct model *m = b.gone;
             b.gone = m->next;
