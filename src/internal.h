@@ -361,6 +361,7 @@ struct asyncore_map {
     unsigned loops; /* asyncore_loop()s running */
     bool stopping;
     bool exiting;                 /* a handler returned ASYNCORE_EXIT_NOW */
+    int64_t busy_ns;              /* of looking before each sleep; busy.c */
     unsigned forks;               /* map.c's count of forks when it was made */
     struct asyncore_error failed; /* the last failure; see deliver.c */
     bool failed_told;             /* … and handle_error knows */
@@ -477,6 +478,16 @@ int asyncore__interest_flush(struct asyncore_map *map);
 int asyncore__interest_apply(struct asyncore_map *map);
 /* Phase: destroy the closed. */
 void asyncore__sweep(struct asyncore_map *map);
+
+/* ---- busy.c: looking before sleeping ------------------------------------ */
+
+/* What ASYNCORE_BUSY_POLL says. */
+void asyncore__busy_init(struct asyncore_map *map);
+/* Look, without sleeping, until the budget is used up.  *timeout, the time to
+ * wait, becomes what is left of it to sleep: 0 if there is something to do.
+ * Returns 0 or the wait's error. */
+int asyncore__busy_wait(struct asyncore_map *map, int64_t *timeout,
+                        size_t first);
 
 /* ---- deliver.c: events to handlers, errors to handle_error ------------- */
 

@@ -38,8 +38,14 @@ time_to_wait(struct asyncore_map *map, int64_t timeout)
 
 /* One wait; a signal does not end it before its time. */
 static int
-wait_until_ready(struct asyncore_map *map, int64_t timeout)
+wait_until_ready(struct asyncore_map *map, int64_t timeout, size_t first)
 {
+    if (map->busy_ns > 0 && timeout != 0) {
+        int err = asyncore__busy_wait(map, &timeout, first);
+        if (err < 0 || timeout == 0) {
+            return err;
+        }
+    }
     struct asyncore__world *w = map->world;
     int64_t deadline = timeout > 0 ? w->now(w) + timeout : 0;
     int err = map->backend->wait(map, timeout);
@@ -72,7 +78,7 @@ report_always(struct asyncore_map *map)
 static int
 wait_for_events(struct asyncore_map *map, int64_t timeout, size_t first)
 {
-    int err = wait_until_ready(map, time_to_wait(map, timeout));
+    int err = wait_until_ready(map, time_to_wait(map, timeout), first);
     if (err >= 0) {
         err = report_always(map);
     }

@@ -140,6 +140,7 @@ asyncore__map_create(const char *name, struct asyncore__world *world,
         offsetof(struct asyncore_dispatcher, asyncore__asked);
     map->reserve_fd = -1;
     map->wake_fd[0] = map->wake_fd[1] = -1;
+    asyncore__busy_init(map);
     err = backend->init(map);
     if (err >= 0) {
         err = asyncore__calls_open(map);

@@ -53,12 +53,15 @@ serve(int argc, char **argv, const struct asyncore_ops *server_ops)
     char *end;
     int on = 1;
     long port = argc >= 2 ? strtol(argv[1], &end, 10) : -1;
-    if (port < 0 || port > 65535 || *end != '\0' || argc > 3) {
-        fprintf(stderr, "usage: %s PORT [BACKEND]\n", argv[0]);
+    if (port < 0 || port > 65535 || *end != '\0' || argc > 4) {
+        fprintf(stderr, "usage: %s PORT [BACKEND [BUSY_US]]\n", argv[0]);
         return 2;
     }
     raise_limit();
     check("map", asyncore_map_create(argc > 2 ? argv[2] : NULL, &map));
+    if (argc > 3) {
+        check("busy-poll", asyncore_map_set_busy_poll(map, atol(argv[3])));
+    }
     signal(SIGTERM, terminate);
     check("init", asyncore_dispatcher_init(&server, server_ops, -1, map));
     check("socket", asyncore_create_socket(&server, AF_INET, SOCK_STREAM));

@@ -8,7 +8,7 @@
 
 /* Serve on 127.0.0.1 until SIGTERM.
  *
- *   argv         PORT [BACKEND]
+ *   argv         PORT [BACKEND [BUSY_US]]
  *   server_ops   of the listener
  *
  * Returns the exit status of the program. */
