@@ -113,13 +113,6 @@ asyncore_call_soon_threadsafe(struct asyncore_map *map, asyncore_call_fn *fn,
 
 /* ---- the map's thread ---- */
 
-bool
-asyncore__calls_pending(struct asyncore_map *map)
-{
-    return map->calls != NULL ||
-           atomic_load_explicit(&map->posted, memory_order_relaxed) != NULL;
-}
-
 void
 asyncore__calls_woken(struct asyncore_map *map)
 {
@@ -185,9 +178,6 @@ asyncore__calls_drop(struct asyncore_map *map)
 int
 asyncore__run_calls(struct asyncore_map *map)
 {
-    if (!asyncore__calls_pending(map)) {
-        return 0;
-    }
     take(map);
     /* Up to the last one there is now: a call that posts itself again must
      * not keep the pass from ending. */

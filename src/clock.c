@@ -112,9 +112,6 @@ asyncore__run_timers(struct asyncore_map *map)
 {
     asyncore_call_fn *fn;
     void *arg;
-    if (asyncore__timers_next(&map->timers) == INT64_MAX) {
-        return 0; /* without a look at the clock */
-    }
     int64_t due = now(map);
     uint64_t limit = map->timers.added; /* those added meanwhile: next pass */
     while (asyncore__timers_pop(&map->timers, due, limit, &fn, &arg)) {

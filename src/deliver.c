@@ -186,7 +186,7 @@ asyncore__io_failed(struct asyncore_dispatcher *d, const char *op, int code)
 static void
 begin(struct asyncore_dispatcher *d)
 {
-    d->map->failed = (struct asyncore_error){0, NULL, NULL};
+    d->map->failed.code = 0;
     asyncore__unset(d, ASYNCORE__SERVED);
     if (d->asyncore__idle != NULL && !asyncore__has(d, ASYNCORE__LINGERING)) {
         asyncore__idle_reset(d);
@@ -307,6 +307,49 @@ unserved(struct asyncore_dispatcher *d, unsigned mask)
 
 /* ---- the phase ---- */
 
+/* Would steps() do nothing for a READ but call handle_read?  So it is with
+ * nearly every event: of a connected channel that has neither a timeout nor
+ * anything unusual about it. */
+static inline bool
+is_plain(const struct asyncore_dispatcher *d)
+{
+    return d->connected && !d->accepting && !d->connecting &&
+           !asyncore__has(d, ASYNCORE__LINGERING) &&
+           d->asyncore__idle == NULL &&
+           (d->ops->flags & ASYNCORE_ASK_ON_TOUCH) == 0 &&
+           ASYNCORE__VIRTUAL(d, handle_read_event) ==
+               asyncore_dispatcher_handle_read_event;
+}
+
+/* What is left to do after a handle_read that failed, or that left alone what
+ * was to be read. */
+static int
+after_read(struct asyncore_dispatcher *d, struct asyncore__life life,
+           int result)
+{
+    int rc = catch_in(d, life, asyncore__ran(d, "handle_read", result));
+    if (rc >= 0 && !asyncore__has(d, ASYNCORE__SERVED) &&
+        asyncore__alive(d, life)) {
+        rc = unserved(d, ASYNCORE__READ);
+    }
+    return rc;
+}
+
+/* steps() for a READ of a plain channel. */
+static inline int
+read_plain(struct asyncore_dispatcher *d, uint32_t generation)
+{
+    struct asyncore_map *map = d->map;
+    struct asyncore__life life = {d->asyncore__life, generation, map};
+    map->failed.code = 0;
+    asyncore__unset(d, ASYNCORE__SERVED);
+    d->asyncore__pins++;
+    int result = ASYNCORE__VIRTUAL(d, handle_read)(d);
+    d->asyncore__pins--;
+    bool usual = result >= 0 && asyncore__has(d, ASYNCORE__SERVED);
+    return usual ? 0 : after_read(d, life, result);
+}
+
 static int
 deliver_event(struct asyncore_dispatcher *d, unsigned armed, unsigned mask)
 {
@@ -330,8 +373,8 @@ deliver_event(struct asyncore_dispatcher *d, unsigned armed, unsigned mask)
 }
 
 int
-asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
-                 unsigned mask)
+asyncore__report_other(struct asyncore_map *map, int fd, uint32_t generation,
+                       unsigned mask)
 {
     if (fd == map->wake_fd[0]) {
         asyncore__calls_woken(map);
@@ -341,16 +384,9 @@ asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
     if (slot->d == NULL || slot->generation != generation) {
         return 0;
     }
-    int err = 0;
-    if (map->nready == map->ready_cap) {
-        err = asyncore__reserve(&map->ready, &map->ready_cap, map->nready + 1,
+    int err = asyncore__reserve(&map->ready, &map->ready_cap, map->nready + 1,
                                 sizeof *map->ready);
-    }
-    if (err >= 0) {
-        map->ready[map->nready++] = (struct asyncore__ready){
-            fd, generation, slot->d->asyncore__pos, mask};
-    }
-    return err;
+    return err < 0 ? err : asyncore__report(map, fd, generation, mask);
 }
 
 static bool
@@ -396,9 +432,15 @@ asyncore__deliver(struct asyncore_map *map, size_t first)
         /* A copy: a pass inside of a handler may move the array. */
         struct asyncore__ready event = map->ready[i];
         struct asyncore__slot *slot = &map->slots[event.fd];
-        if (slot->d != NULL && slot->generation == event.generation) {
-            rc = deliver_event(slot->d, slot->armed, event.mask);
+        struct asyncore_dispatcher *d = slot->d;
+        if (d == NULL || slot->generation != event.generation) {
+            continue;
         }
+        bool only_read = (event.mask & slot->armed) == event.mask &&
+                         event.mask == ASYNCORE__READ;
+        rc = only_read && is_plain(d)
+                 ? read_plain(d, event.generation)
+                 : deliver_event(d, slot->armed, event.mask);
     }
     map->nready = first;
     return rc;

@@ -392,6 +392,13 @@ void asyncore__map_remove(struct asyncore_dispatcher *d);
 /* Tell the backend what a descriptor waits for now.  Cannot fail but with
  * what the backend says; a refusal is kept as `always`. */
 int asyncore__arm(struct asyncore_map *map, int fd, unsigned mask);
+/* Are there more holes than channels? */
+static inline bool
+asyncore__order_is_sparse(const struct asyncore__order *o)
+{
+    return o->len - o->live > o->len / 2;
+}
+
 /* Close up the holes.  Only while no pass is running. */
 void asyncore__map_compact(struct asyncore_map *map);
 
@@ -450,10 +457,26 @@ int asyncore__backend_find(const char *name,
 /* Best first, ends in NULL. */
 extern const struct asyncore__backend *const asyncore__backends[];
 
-/* Called by wait() for each ready descriptor.  A generation that has passed
- * is dropped.  Returns 0, or -ENOMEM: it will be reported again. */
-int asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
-                     unsigned mask);
+/* Where asyncore__report() has no room, or nobody to report: the wake-up, or
+ * an event of a life that has passed, which is dropped. */
+int asyncore__report_other(struct asyncore_map *map, int fd,
+                           uint32_t generation, unsigned mask);
+
+/* Called by wait() for each ready descriptor.  Returns 0, or -ENOMEM: it will
+ * be reported again. */
+static inline int
+asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
+                 unsigned mask)
+{
+    const struct asyncore__slot *slot = &map->slots[fd];
+    if (slot->d == NULL || slot->generation != generation ||
+        map->nready == map->ready_cap) {
+        return asyncore__report_other(map, fd, generation, mask);
+    }
+    map->ready[map->nready++] = (struct asyncore__ready){
+        fd, generation, slot->d->asyncore__pos, mask};
+    return 0;
+}
 
 /* ---- interest.c: who waits for what ------------------------------------ */
 
@@ -588,7 +611,7 @@ int asyncore__deliver(struct asyncore_map *map, size_t first);
 bool asyncore__ns(double seconds, int64_t *ret);
 /* Treat the result of a timer's or a post's function. */
 int asyncore__called(struct asyncore_map *map, int result);
-/* Phase: run what is due. */
+/* Phase, if there are timers: run what is due. */
 int asyncore__run_timers(struct asyncore_map *map);
 /* The channel had an event. */
 void asyncore__idle_reset(struct asyncore_dispatcher *d);
@@ -603,10 +626,15 @@ void asyncore__rest_clear(struct asyncore_dispatcher *d);
 int asyncore__calls_open(struct asyncore_map *map);
 void asyncore__calls_close(struct asyncore_map *map);
 void asyncore__calls_drop(struct asyncore_map *map);
-bool asyncore__calls_pending(struct asyncore_map *map);
+static inline bool
+asyncore__calls_pending(const struct asyncore_map *map)
+{
+    return map->calls != NULL ||
+           atomic_load_explicit(&map->posted, memory_order_relaxed) != NULL;
+}
 /* The wake-up descriptor is readable. */
 void asyncore__calls_woken(struct asyncore_map *map);
-/* Phase: run what was posted. */
+/* Phase, if anything is pending: run what was posted. */
 int asyncore__run_calls(struct asyncore_map *map);
 
 /* ---- classes ----------------------------------------------------------- */
@@ -747,7 +775,18 @@ asyncore__pending(const struct asyncore_dispatcher *d)
 }
 
 /* May `len` more bytes be taken?  Returns 0, or why not. */
-int asyncore__output_check(struct asyncore_dispatcher *d, size_t len);
+int asyncore__output_check_all(struct asyncore_dispatcher *d, size_t len);
+
+static inline int
+asyncore__output_check(struct asyncore_dispatcher *d, size_t len)
+{
+    const struct asyncore__output *out = asyncore__output_of(d);
+    bool few = out->limits == NULL && len <= ASYNCORE_MAX_OUTPUT / 2 &&
+               out->queue.len <= ASYNCORE_MAX_OUTPUT / 2;
+    bool open = !d->closing && !asyncore__has(d, ASYNCORE__SHUT);
+    return few && open ? 0 : asyncore__output_check_all(d, len);
+}
+
 /* Something was queued: see that it goes out, and that it is not too much. */
 void asyncore__output_queued(struct asyncore_dispatcher *d);
 /* Send what can be sent, and what follows from that.  Returns 0 or an

@@ -93,13 +93,18 @@ wait_for_events(struct asyncore_map *map, int64_t timeout, size_t first)
 static int
 prepare(struct asyncore_map *map)
 {
-    asyncore__interest_retry(map);
-    int rc = asyncore__interest_apply(map);
-    if (rc >= 0) {
-        rc = asyncore__interest_ask(map);
+    int rc = 0;
+    if (map->refused) {
+        asyncore__interest_retry(map);
     }
-    if (rc >= 0) {
+    if (map->ntouched > 0) {
         rc = asyncore__interest_apply(map);
+    }
+    if (rc >= 0 && map->asked.live > 0) {
+        rc = asyncore__interest_ask(map);
+        if (rc >= 0) {
+            rc = asyncore__interest_apply(map);
+        }
     }
     return rc;
 }
@@ -114,13 +119,13 @@ phases(struct asyncore_map *map, int64_t timeout, size_t first)
     if (rc >= 0) {
         rc = asyncore__deliver(map, first);
     }
-    if (rc >= 0 && !map->exiting) {
+    if (rc >= 0 && !map->exiting && asyncore__calls_pending(map)) {
         rc = asyncore__run_calls(map);
     }
-    if (rc >= 0 && !map->exiting) {
+    if (rc >= 0 && !map->exiting && map->timers.len > 0) {
         rc = asyncore__run_timers(map);
     }
-    if (rc >= 0 && !map->exiting) {
+    if (rc >= 0 && !map->exiting && map->ntouched > 0) {
         rc = asyncore__interest_flush(map);
     }
     return rc;
@@ -129,11 +134,17 @@ phases(struct asyncore_map *map, int64_t timeout, size_t first)
 static void
 clean_up(struct asyncore_map *map)
 {
-    if (map->depth == 0) {
-        asyncore__sweep(map);
-        asyncore__map_compact(map);
-        asyncore__check_map(map);
+    if (map->depth > 0) {
+        return;
     }
+    if (map->closed > 0) {
+        asyncore__sweep(map);
+    }
+    if (asyncore__order_is_sparse(&map->all) ||
+        asyncore__order_is_sparse(&map->asked)) {
+        asyncore__map_compact(map);
+    }
+    asyncore__check_map(map);
 }
 
 static int

@@ -44,7 +44,7 @@ order_drop(struct asyncore__order *o, struct asyncore_dispatcher *d)
 static void
 order_compact(struct asyncore__order *o)
 {
-    if (o->len - o->live <= o->len / 2) {
+    if (!asyncore__order_is_sparse(o)) {
         return;
     }
     size_t to = 0;

@@ -84,7 +84,7 @@ asyncore_set_limits(struct asyncore_dispatcher *d,
 /* ---- in ---- */
 
 int
-asyncore__output_check(struct asyncore_dispatcher *d, size_t len)
+asyncore__output_check_all(struct asyncore_dispatcher *d, size_t len)
 {
     const struct asyncore__output *out = asyncore__output_of(d);
     if (asyncore__has(d, ASYNCORE__SHUT) || d->closing) {
@@ -281,6 +281,17 @@ keep(struct asyncore_dispatcher *d, const char *data, size_t len, size_t done)
     return (ssize_t)len;
 }
 
+/* The kernel took less than all. */
+static ssize_t
+sent_part(struct asyncore_dispatcher *d, const void *data, size_t len,
+          ssize_t n)
+{
+    if (n < 0 && n != -EAGAIN) {
+        return asyncore__io_failed(d, "send", (int)n);
+    }
+    return keep(d, data, len, n > 0 ? (size_t)n : 0);
+}
+
 ssize_t
 asyncore__output_send(struct asyncore_dispatcher *d, const void *data,
                       size_t len)
@@ -291,13 +302,11 @@ asyncore__output_send(struct asyncore_dispatcher *d, const void *data,
     if (!d->connected || asyncore__pending(d)) {
         return keep(d, data, len, 0);
     }
-    struct iovec iov = {(void *)(uintptr_t)data, len};
-    ssize_t n = send_bytes(d, &iov, 1);
-    if (n == (ssize_t)len) {
-        return n;
-    }
-    if (n < 0 && n != -EAGAIN) {
-        return asyncore__io_failed(d, "send", (int)n);
-    }
-    return keep(d, data, len, n > 0 ? (size_t)n : 0);
+    const struct asyncore__transport *transport = asyncore__transport_of(d);
+    ssize_t n;
+    do {
+        n = transport->send(d, data, len);
+    } while (n == -EINTR);
+    asyncore__set(d, ASYNCORE__SERVED);
+    return n == (ssize_t)len ? n : sent_part(d, data, len, n);
 }

@@ -61,19 +61,21 @@ log_sending(struct asyncore_dispatcher *d, const unsigned char *data,
     asyncore_log_info(d, ASYNCORE_LOG_INFO, "sending '%s'", text);
 }
 
+/* May it?  Returns 0, or why not. */
+static int
+check_send(struct asyncore_dispatcher *d, const void *data, size_t len)
+{
+    bool valid = asyncore__isinstance(d, &with_send_class) &&
+                 (data != NULL || len == 0);
+    int err = valid ? asyncore__check_open(d) : -EINVAL;
+    return err < 0 ? err : asyncore__output_check(d, len);
+}
+
 ssize_t
 asyncore_dispatcher_with_send_send(struct asyncore_dispatcher *d,
                                    const void *data, size_t len)
 {
-    int err = asyncore_dispatcher_with_send_from(d) == NULL
-                  ? -EINVAL
-                  : asyncore__check_open(d);
-    if (err >= 0 && data == NULL && len > 0) {
-        err = -EINVAL;
-    }
-    if (err >= 0) {
-        err = asyncore__output_check(d, len);
-    }
+    int err = check_send(d, data, len);
     if (err < 0 || len == 0) {
         return err;
     }

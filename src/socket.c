@@ -525,39 +525,53 @@ check_recv(const struct asyncore_dispatcher *d, const void *buf, size_t len)
     return err >= 0 && (buf == NULL || len == 0) ? -EINVAL : err;
 }
 
-/* The kernel's answer to a receive. */
+/* The kernel had no bytes for us. */
 static ssize_t
+received_none(struct asyncore_dispatcher *d, int result)
+{
+    if (result < 0) {
+        return asyncore__io_failed(d, "recv", result);
+    }
+    return asyncore__has(d, ASYNCORE__STREAM) ? asyncore__end_of_stream(d) : 0;
+}
+
+/* The kernel's answer to a receive. */
+static inline ssize_t
 received(struct asyncore_dispatcher *d, ssize_t n)
 {
     asyncore__set(d, ASYNCORE__SERVED);
-    if (n > 0) {
-        return n;
-    }
-    if (n < 0) {
-        return asyncore__io_failed(d, "recv", (int)n);
-    }
-    return asyncore__has(d, ASYNCORE__STREAM) ? asyncore__end_of_stream(d) : 0;
+    return n > 0 ? n : received_none(d, (int)n);
+}
+
+static inline ssize_t
+receive(struct asyncore_dispatcher *d, void *buf, size_t len)
+{
+    const struct asyncore__transport *transport = asyncore__transport_of(d);
+    ssize_t n;
+    do {
+        n = transport->recv(d, buf, len);
+    } while (n == -EINTR);
+    return received(d, n);
 }
 
 ssize_t
 asyncore_recv(struct asyncore_dispatcher *d, void *buf, size_t len)
 {
-    int err = asyncore__check_open(d);
-    return err < 0 ? err : ASYNCORE__VIRTUAL(d, recv)(d, buf, len);
+    int err = check_recv(d, buf, len);
+    if (err < 0) {
+        return err;
+    }
+    ssize_t (*fn)(struct asyncore_dispatcher *, void *, size_t) =
+        ASYNCORE__VIRTUAL(d, recv);
+    return fn == asyncore_dispatcher_recv ? receive(d, buf, len)
+                                          : fn(d, buf, len);
 }
 
 ssize_t
 asyncore_dispatcher_recv(struct asyncore_dispatcher *d, void *buf, size_t len)
 {
     int err = check_recv(d, buf, len);
-    if (err < 0) {
-        return err;
-    }
-    ssize_t n;
-    do {
-        n = asyncore__transport_of(d)->recv(d, buf, len);
-    } while (n == -EINTR);
-    return received(d, n);
+    return err < 0 ? err : receive(d, buf, len);
 }
 
 ssize_t
