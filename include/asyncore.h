@@ -33,10 +33,12 @@
  *   Re-entry  Unless it says otherwise, every function may be called from
  *             inside every handler, asyncore_loop() included.
  *   Signals   Sends raise no SIGPIPE.  EINTR is never seen, and a signal ends
- * no wait: asyncore_call_soon_signal() does. Memory    Structs embedded by the
- * caller stay the caller's.  The library calls `destroy` exactly once for a
- * channel; its memory may be released there or later, never before. Nothing
- * here aborts, exits, or writes to stdout.
+ *             no wait: asyncore_call_soon_signal() does.
+ *   Memory    Structs embedded by the caller stay the caller's.  The library
+ *             calls `destroy` exactly once for a channel; its memory may be
+ *             released there or later, never before.
+ *
+ * Nothing here aborts, exits, or writes to stdout.
  */
 #ifndef ASYNCORE_H
 #define ASYNCORE_H
@@ -549,9 +551,8 @@ struct asyncore_dispatcher {
     unsigned debug : 1;            /* dispatcher_with_send: log what is sent */
     unsigned ignore_log_types : 4; /* ASYNCORE_LOG_* or-ed; at first WARNING */
     /* private */
-    unsigned asyncore__flags : 23;
+    unsigned asyncore__flags;
     unsigned asyncore__pos;
-    unsigned asyncore__asked;
     unsigned asyncore__magic;
     const void *asyncore__class;
     const void *asyncore__transport;
@@ -569,7 +570,7 @@ struct asyncore_dispatcher {
     unsigned asyncore__linger_ms;
     unsigned asyncore__life;
     unsigned asyncore__pins;
-    unsigned asyncore__reserved[1];
+    unsigned asyncore__asked;
 };
 
 /* Initialise a channel in the caller's memory, and adopt a descriptor.

@@ -225,6 +225,7 @@ asyncore_set_timeout(struct asyncore_dispatcher *d, double seconds)
         asyncore__timers_cancel(&d->map->timers, old->timer);
         asyncore__free(old);
     }
+    asyncore__touch(d); /* its events are noted from now on */
     return 0;
 }
 

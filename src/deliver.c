@@ -307,20 +307,6 @@ unserved(struct asyncore_dispatcher *d, unsigned mask)
 
 /* ---- the phase ---- */
 
-/* Would steps() do nothing for a READ but call handle_read?  So it is with
- * nearly every event: of a connected channel that has neither a timeout nor
- * anything unusual about it. */
-static inline bool
-is_plain(const struct asyncore_dispatcher *d)
-{
-    return d->connected && !d->accepting && !d->connecting &&
-           !asyncore__has(d, ASYNCORE__LINGERING) &&
-           d->asyncore__idle == NULL &&
-           (d->ops->flags & ASYNCORE_ASK_ON_TOUCH) == 0 &&
-           ASYNCORE__VIRTUAL(d, handle_read_event) ==
-               asyncore_dispatcher_handle_read_event;
-}
-
 /* What is left to do after a handle_read that failed, or that left alone what
  * was to be read. */
 static int
@@ -335,7 +321,7 @@ after_read(struct asyncore_dispatcher *d, struct asyncore__life life,
     return rc;
 }
 
-/* steps() for a READ of a plain channel. */
+/* All that steps() does for a READ of a plain channel. */
 static inline int
 read_plain(struct asyncore_dispatcher *d, uint32_t generation)
 {
@@ -436,11 +422,11 @@ asyncore__deliver(struct asyncore_map *map, size_t first)
         if (d == NULL || slot->generation != event.generation) {
             continue;
         }
-        bool only_read = (event.mask & slot->armed) == event.mask &&
-                         event.mask == ASYNCORE__READ;
-        rc = only_read && is_plain(d)
-                 ? read_plain(d, event.generation)
-                 : deliver_event(d, slot->armed, event.mask);
+        bool plain_read = event.mask == ASYNCORE__READ &&
+                          (slot->armed & ASYNCORE__READ) != 0 &&
+                          asyncore__has(d, ASYNCORE__PLAIN);
+        rc = plain_read ? read_plain(d, event.generation)
+                        : deliver_event(d, slot->armed, event.mask);
     }
     map->nready = first;
     return rc;

@@ -50,6 +50,7 @@ void
 asyncore__touch(struct asyncore_dispatcher *d)
 {
     asyncore__set(d, ASYNCORE__CHANGED);
+    asyncore__unset(d, ASYNCORE__PLAIN);
     if (!asyncore__has(d, ASYNCORE__TOUCHED)) {
         append(d->map, d);
     }
@@ -172,6 +173,25 @@ interest(const struct asyncore_dispatcher *d)
     return mask;
 }
 
+/* Is it a connected stream socket of whose state there is nothing else to be
+ * known, that receives as its class does and has no way of its own from
+ * readiness to handle_read?  Nearly all are: deliver.c, socket.c and sender.c
+ * then take the short way.  Whatever makes this untrue touches the channel,
+ * or takes it out of its map, and thereby the mark away. */
+static bool
+is_plain(const struct asyncore_dispatcher *d)
+{
+    const unsigned unusual = ASYNCORE__TOLD | ASYNCORE__EOF | ASYNCORE__SHUT |
+                             ASYNCORE__LINGERING | ASYNCORE__LOST;
+    return d->connected && !d->accepting && !d->connecting && !d->closing &&
+           asyncore__has(d, ASYNCORE__STREAM) && !asyncore__has(d, unusual) &&
+           asyncore__transport_of(d) == &asyncore__socket_transport &&
+           d->asyncore__idle == NULL && d->ops->recv == NULL &&
+           (d->ops->flags & ASYNCORE_ASK_ON_TOUCH) == 0 &&
+           ASYNCORE__VIRTUAL(d, handle_read_event) ==
+               asyncore_dispatcher_handle_read_event;
+}
+
 /* Tell the backend.  A channel that cannot be watched is told so.  Returns 0,
  * 1 if its handlers ran, ASYNCORE_EXIT_NOW. */
 static int
@@ -179,6 +199,7 @@ arm(struct asyncore_dispatcher *d)
 {
     int err = asyncore__arm(d->map, d->fd, interest(d));
     if (err >= 0) {
+        asyncore__set(d, is_plain(d) ? (unsigned)ASYNCORE__PLAIN : 0);
         return 0;
     }
     asyncore__set(d, ASYNCORE__REFUSED);

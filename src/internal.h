@@ -277,7 +277,8 @@ enum {
     ASYNCORE__DRAINED = 1 << 17,   /* handle_drain is to be told */
     ASYNCORE__REFUSED = 1 << 19,   /* by the backend */
     ASYNCORE__CHANGED = 1 << 20,   /* touched for its interest */
-    ASYNCORE__DESTROYED = 1 << 18  /* `destroy` has been called */
+    ASYNCORE__DESTROYED = 1 << 18, /* `destroy` has been called */
+    ASYNCORE__PLAIN = 1 << 21      /* nothing unusual: see interest.c */
 };
 
 static inline bool
@@ -289,13 +290,13 @@ asyncore__has(const struct asyncore_dispatcher *d, unsigned flag)
 static inline void
 asyncore__set(struct asyncore_dispatcher *d, unsigned flags)
 {
-    d->asyncore__flags |= flags & 0x7fffffu;
+    d->asyncore__flags |= flags;
 }
 
 static inline void
 asyncore__unset(struct asyncore_dispatcher *d, unsigned flags)
 {
-    d->asyncore__flags &= ~flags & 0x7fffffu;
+    d->asyncore__flags &= ~flags;
 }
 
 static inline bool

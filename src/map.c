@@ -341,7 +341,7 @@ asyncore__map_remove(struct asyncore_dispatcher *d)
     if (asyncore__is_asked(d)) {
         order_drop(&map->asked, d);
     }
-    asyncore__unset(d, ASYNCORE__IN_MAP);
+    asyncore__unset(d, ASYNCORE__IN_MAP | ASYNCORE__PLAIN);
 }
 
 /* ---- what the backend knows ---- */

@@ -302,10 +302,9 @@ asyncore__output_send(struct asyncore_dispatcher *d, const void *data,
     if (!d->connected || asyncore__pending(d)) {
         return keep(d, data, len, 0);
     }
-    const struct asyncore__transport *transport = asyncore__transport_of(d);
     ssize_t n;
     do {
-        n = transport->send(d, data, len);
+        n = asyncore__transport_of(d)->send(d, data, len);
     } while (n == -EINTR);
     asyncore__set(d, ASYNCORE__SERVED);
     return n == (ssize_t)len ? n : sent_part(d, data, len, n);

@@ -75,6 +75,11 @@ ssize_t
 asyncore_dispatcher_with_send_send(struct asyncore_dispatcher *d,
                                    const void *data, size_t len)
 {
+    if (asyncore__valid(d) && d->asyncore__class == &with_send_class &&
+        asyncore__has(d, ASYNCORE__PLAIN) && data != NULL && len > 0 &&
+        !d->debug && asyncore__output_check(d, len) >= 0) {
+        return asyncore__output_send(d, data, len);
+    }
     int err = check_send(d, data, len);
     if (err < 0 || len == 0) {
         return err;

@@ -465,8 +465,9 @@ sent(struct asyncore_dispatcher *d, ssize_t n)
 ssize_t
 asyncore_send(struct asyncore_dispatcher *d, const void *data, size_t len)
 {
-    int err = asyncore__check_open(d);
-    return err < 0 ? err : ASYNCORE__VIRTUAL(d, send)(d, data, len);
+    /* Each class looks at the rest itself. */
+    return asyncore__valid(d) ? ASYNCORE__VIRTUAL(d, send)(d, data, len)
+                              : -EINVAL;
 }
 
 ssize_t
@@ -543,35 +544,36 @@ received(struct asyncore_dispatcher *d, ssize_t n)
     return n > 0 ? n : received_none(d, (int)n);
 }
 
-static inline ssize_t
-receive(struct asyncore_dispatcher *d, void *buf, size_t len)
+static ssize_t
+recv_any(struct asyncore_dispatcher *d, void *buf, size_t len)
 {
-    const struct asyncore__transport *transport = asyncore__transport_of(d);
-    ssize_t n;
-    do {
-        n = transport->recv(d, buf, len);
-    } while (n == -EINTR);
-    return received(d, n);
+    int err = check_recv(d, buf, len);
+    return err < 0 ? err : ASYNCORE__VIRTUAL(d, recv)(d, buf, len);
 }
 
 ssize_t
 asyncore_recv(struct asyncore_dispatcher *d, void *buf, size_t len)
 {
-    int err = check_recv(d, buf, len);
-    if (err < 0) {
-        return err;
+    if (!asyncore__valid(d) || !asyncore__has(d, ASYNCORE__PLAIN) ||
+        buf == NULL || len == 0) {
+        return recv_any(d, buf, len);
     }
-    ssize_t (*fn)(struct asyncore_dispatcher *, void *, size_t) =
-        ASYNCORE__VIRTUAL(d, recv);
-    return fn == asyncore_dispatcher_recv ? receive(d, buf, len)
-                                          : fn(d, buf, len);
+    ssize_t n = world(d)->recv(world(d), d->fd, buf, len, 0);
+    return n != -EINTR ? received(d, n) : recv_any(d, buf, len);
 }
 
 ssize_t
 asyncore_dispatcher_recv(struct asyncore_dispatcher *d, void *buf, size_t len)
 {
     int err = check_recv(d, buf, len);
-    return err < 0 ? err : receive(d, buf, len);
+    if (err < 0) {
+        return err;
+    }
+    ssize_t n;
+    do {
+        n = asyncore__transport_of(d)->recv(d, buf, len);
+    } while (n == -EINTR);
+    return received(d, n);
 }
 
 ssize_t

@@ -27,7 +27,7 @@ PLACE(asyncore_dispatcher, ops, 8);
 PLACE(asyncore_dispatcher, map, 16);
 PLACE(asyncore_dispatcher, fd, 24);
 PLACE(asyncore_dispatcher, error, 28);
-PLACE(asyncore_dispatcher, asyncore__reserved, 124);
+PLACE(asyncore_dispatcher, asyncore__asked, 124);
 PLACE(asyncore_dispatcher_with_send, base, 0);
 PLACE(asyncore_ops, name, 0);
 PLACE(asyncore_ops, flags, 8);
