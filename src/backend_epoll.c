@@ -48,9 +48,12 @@ _Static_assert((unsigned)EPOLLIN == (unsigned)ASYNCORE__READ &&
                "the masks need no translation");
 #define SAME ((uint32_t)(EPOLLIN | EPOLLPRI | EPOLLOUT))
 
-static unsigned
+static inline unsigned
 from_epoll(uint32_t events)
 {
+    if (events == (uint32_t)EPOLLIN) {
+        return ASYNCORE__READ; /* as nearly all of them are */
+    }
     bool hup = (events & (uint32_t)(EPOLLHUP | EPOLLERR)) != 0;
     return (events & SAME) | (hup ? (unsigned)ASYNCORE__HUP : 0);
 }

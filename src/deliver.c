@@ -309,7 +309,7 @@ unserved(struct asyncore_dispatcher *d, unsigned mask)
 
 /* What is left to do after a handle_read that failed, or that left alone what
  * was to be read. */
-static int
+ASYNCORE__COLD static int
 after_read(struct asyncore_dispatcher *d, struct asyncore__life life,
            int result)
 {
@@ -336,7 +336,7 @@ read_plain(struct asyncore_dispatcher *d, uint32_t generation)
     return usual ? 0 : after_read(d, life, result);
 }
 
-static int
+ASYNCORE__COLD static int
 deliver_event(struct asyncore_dispatcher *d, unsigned armed, unsigned mask)
 {
     if ((mask & ASYNCORE__NVAL) != 0) {

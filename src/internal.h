@@ -14,6 +14,13 @@
 
 #include "asyncore.h"
 
+/* For what seldom runs: kept out of the way of what often does. */
+#if defined(__GNUC__)
+#define ASYNCORE__COLD __attribute__((cold, noinline))
+#else
+#define ASYNCORE__COLD
+#endif
+
 /* ---- alloc.c: the allocator hook --------------------------------------- */
 
 void *asyncore__realloc(void *ptr, size_t size);
@@ -460,8 +467,8 @@ extern const struct asyncore__backend *const asyncore__backends[];
 
 /* Where asyncore__report() has no room, or nobody to report: the wake-up, or
  * an event of a life that has passed, which is dropped. */
-int asyncore__report_other(struct asyncore_map *map, int fd,
-                           uint32_t generation, unsigned mask);
+ASYNCORE__COLD int asyncore__report_other(struct asyncore_map *map, int fd,
+                                          uint32_t generation, unsigned mask);
 
 /* Called by wait() for each ready descriptor.  Returns 0, or -ENOMEM: it will
  * be reported again. */
@@ -797,6 +804,10 @@ int asyncore__output_flush(struct asyncore_dispatcher *d);
  * asyncore_dispatcher_with_send_send(). */
 ssize_t asyncore__output_send(struct asyncore_dispatcher *d, const void *data,
                               size_t len);
+/* The kernel's answer to a send of bytes that nothing was queued before is n,
+ * not len: what asyncore__output_send() returns then. */
+ASYNCORE__COLD ssize_t asyncore__output_sent_part(
+    struct asyncore_dispatcher *d, const void *data, size_t len, ssize_t n);
 void asyncore__output_clear(struct asyncore_dispatcher *d);
 
 /* ---- linger.c: the orderly end ----------------------------------------- */

@@ -281,11 +281,14 @@ keep(struct asyncore_dispatcher *d, const char *data, size_t len, size_t done)
     return (ssize_t)len;
 }
 
-/* The kernel took less than all. */
-static ssize_t
-sent_part(struct asyncore_dispatcher *d, const void *data, size_t len,
-          ssize_t n)
+ssize_t
+asyncore__output_sent_part(struct asyncore_dispatcher *d, const void *data,
+                           size_t len, ssize_t n)
 {
+    asyncore__set(d, ASYNCORE__SERVED);
+    if (n == -EINTR) {
+        return asyncore__output_send(d, data, len);
+    }
     if (n < 0 && n != -EAGAIN) {
         return asyncore__io_failed(d, "send", (int)n);
     }
@@ -307,5 +310,6 @@ asyncore__output_send(struct asyncore_dispatcher *d, const void *data,
         n = asyncore__transport_of(d)->send(d, data, len);
     } while (n == -EINTR);
     asyncore__set(d, ASYNCORE__SERVED);
-    return n == (ssize_t)len ? n : sent_part(d, data, len, n);
+    return n == (ssize_t)len ? n
+                             : asyncore__output_sent_part(d, data, len, n);
 }

@@ -71,15 +71,9 @@ check_send(struct asyncore_dispatcher *d, const void *data, size_t len)
     return err < 0 ? err : asyncore__output_check(d, len);
 }
 
-ssize_t
-asyncore_dispatcher_with_send_send(struct asyncore_dispatcher *d,
-                                   const void *data, size_t len)
+static ssize_t
+send_any(struct asyncore_dispatcher *d, const void *data, size_t len)
 {
-    if (asyncore__valid(d) && d->asyncore__class == &with_send_class &&
-        asyncore__has(d, ASYNCORE__PLAIN) && data != NULL && len > 0 &&
-        !d->debug && asyncore__output_check(d, len) >= 0) {
-        return asyncore__output_send(d, data, len);
-    }
     int err = check_send(d, data, len);
     if (err < 0 || len == 0) {
         return err;
@@ -92,6 +86,35 @@ asyncore_dispatcher_with_send_send(struct asyncore_dispatcher *d,
         return asyncore_dispatcher_send(d, data, len);
     }
     return asyncore__output_send(d, data, len);
+}
+
+/* May the bytes go to the kernel without more ado? */
+static inline bool
+is_plain(const struct asyncore_dispatcher *d, const void *data, size_t len)
+{
+    if (!asyncore__valid(d) || d->asyncore__class != &with_send_class ||
+        !asyncore__has(d, ASYNCORE__PLAIN) || d->debug) {
+        return false;
+    }
+    const struct asyncore__output *out = asyncore__output_of(d);
+    return asyncore__outq_empty(&out->queue) && out->limits == NULL &&
+           data != NULL && len > 0 && len <= ASYNCORE_MAX_OUTPUT;
+}
+
+ssize_t
+asyncore_dispatcher_with_send_send(struct asyncore_dispatcher *d,
+                                   const void *data, size_t len)
+{
+    if (!is_plain(d, data, len)) {
+        return send_any(d, data, len);
+    }
+    struct asyncore__world *w = d->map->world;
+    ssize_t n = w->send(w, d->fd, data, len, 0);
+    if (n != (ssize_t)len) {
+        return asyncore__output_sent_part(d, data, len, n);
+    }
+    asyncore__set(d, ASYNCORE__SERVED);
+    return n;
 }
 
 int

@@ -527,7 +527,7 @@ check_recv(const struct asyncore_dispatcher *d, const void *buf, size_t len)
 }
 
 /* The kernel had no bytes for us. */
-static ssize_t
+ASYNCORE__COLD static ssize_t
 received_none(struct asyncore_dispatcher *d, int result)
 {
     if (result < 0) {
@@ -544,7 +544,7 @@ received(struct asyncore_dispatcher *d, ssize_t n)
     return n > 0 ? n : received_none(d, (int)n);
 }
 
-static ssize_t
+ASYNCORE__COLD static ssize_t
 recv_any(struct asyncore_dispatcher *d, void *buf, size_t len)
 {
     int err = check_recv(d, buf, len);
