@@ -7,9 +7,11 @@ asan = -Dchecks=true -Db_sanitize=address,undefined -Db_lundef=false -Doptimizat
 tsan = -Db_sanitize=thread -Db_lundef=false
 coverage = -Db_coverage=true -Dbuildtype=debug
 
+PYTHON ?= python3
+
 export BACKEND T
 .PHONY: all demo test asan tsan valgrind coverage fuzz format lint bench \
-        bench-full install clean help
+        bench-full python install clean help
 
 all: build/build.ninja
 	@ninja -C build
@@ -69,6 +71,12 @@ bench bench-full: deps-bench build/build.ninja
 	@ninja -C build --quiet
 	@bench/run $(if $(filter bench-full,$@),--full) build
 
+# For one interpreter: PYTHON=python3.13.
+python:
+	@tools/deps build
+	@mkdir -p build
+	@tools/python "$(PYTHON)"
+
 install: all
 	@meson configure build -Dprefix="$(or $(PREFIX),/usr/local)"
 	@meson install -C build
@@ -93,5 +101,7 @@ help:
 ## make fuzz SECONDS=60      random input for the parser, for so long each
 ## make format, lint         lay out the code; check it
 ## make bench, bench-full    what it costs, beside others (bench/README.md)
+## make python PYTHON=…      the drop-in for an interpreter, in
+##                           build/python-VERSION
 ## make install PREFIX=/usr  install (DESTDIR is heeded)
 ## make clean                remove build/

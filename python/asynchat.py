@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: MIT
+r"""Conversations: channels that cut what they receive at terminators.
+
+Derive from `async_chat`; say with set_terminator() what ends a message: a
+string such as b'\r\n', a number of bytes, or nothing.  What comes in is given
+to collect_incoming_data(), piece by piece; at each end of a message
+found_terminator() is called, which may set another terminator.  push() sends.
+
+This is the asynchat of Python's standard library up to 3.11, on the C core of
+libasyncore.
+"""
+
+from collections import deque
+
+import asyncore
+from _asyncore import life as _life
+
+__all__ = ['async_chat', 'asyncore', 'deque', 'find_prefix_at_end',
+           'simple_producer']
+
+
+class async_chat(asyncore.dispatcher):
+    """A channel for conversations; derive from it, with your own
+    collect_incoming_data() and found_terminator()."""
+
+    # How much is received, and sent, at a time.
+    ac_in_buffer_size = 65536
+    ac_out_buffer_size = 65536
+
+    # With use_encoding, str is encoded by this.
+    use_encoding = 0
+    encoding = 'latin-1'
+
+    def __init__(self, sock=None, map=None):
+        self.ac_in_buffer = b''
+        self.incoming = []
+        self.producer_fifo = deque()
+        asyncore.dispatcher.__init__(self, sock, map)
+
+    # ---- input ----
+
+    def collect_incoming_data(self, data):
+        """A part of a message has come in."""
+        raise NotImplementedError("must be implemented in subclass")
+
+    def _collect_incoming_data(self, data):
+        """Keep it for _get_data(); a ready-made collect_incoming_data()."""
+        self.incoming.append(data)
+
+    def _get_data(self):
+        """What was kept, in one piece, which is then forgotten."""
+        data = b''.join(self.incoming)
+        del self.incoming[:]
+        return data
+
+    def found_terminator(self):
+        """A message has ended."""
+        raise NotImplementedError("must be implemented in subclass")
+
+    def set_terminator(self, term):
+        """What ends a message: bytes, a number of them, or None."""
+        if isinstance(term, str) and self.use_encoding:
+            term = bytes(term, self.encoding)
+        elif isinstance(term, int) and term < 0:
+            raise ValueError('the number of received bytes must be positive')
+        self.terminator = term
+
+    def get_terminator(self):
+        """What set_terminator() was given, or what is left of a number."""
+        return self.terminator
+
+    def handle_read(self):
+        """Data has come in: cut it at terminators."""
+        try:
+            data = self.recv(self.ac_in_buffer_size)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.handle_error()
+            return
+        if isinstance(data, str) and self.use_encoding:
+            data = bytes(data, self.encoding)
+        self.ac_in_buffer = self.ac_in_buffer + data
+        life = _life(self)
+        while self.ac_in_buffer and _life(self) == life:
+            terminator = self.get_terminator()
+            if not terminator:
+                self._take(len(self.ac_in_buffer))
+            elif isinstance(terminator, int):
+                self._take_counted(terminator)
+            elif not self._take_delimited(terminator):
+                break
+
+    def _take(self, length, skip=0):
+        """Hand on the first bytes of the buffer, and skip some."""
+        buffer = self.ac_in_buffer
+        self.ac_in_buffer = buffer[length + skip:]
+        if length:
+            self.collect_incoming_data(buffer[:length])
+
+    def _take_counted(self, wanted):
+        length = len(self.ac_in_buffer)
+        if length < wanted:
+            self.terminator = self.terminator - length
+            self._take(length)
+        else:
+            self.terminator = 0
+            self._take(wanted)
+            self.found_terminator()
+
+    def _take_delimited(self, terminator):
+        """Returns False if the rest may be the beginning of one."""
+        at = self.ac_in_buffer.find(terminator)
+        if at >= 0:
+            self._take(at, len(terminator))
+            self.found_terminator()
+            return True
+        held = find_prefix_at_end(self.ac_in_buffer, terminator)
+        self._take(len(self.ac_in_buffer) - held)
+        return not held
+
+    # ---- output ----
+
+    def handle_write(self):
+        """There is room for output: send what is queued."""
+        self.initiate_send()
+
+    def handle_close(self):
+        """The connection has ended."""
+        self.close()
+
+    def push(self, data):
+        """Send bytes, now or when their turn comes."""
+        if not isinstance(data, (bytes, bytearray, memoryview)):
+            raise TypeError('data argument must be byte-ish (%r)'
+                            % type(data))
+        size = self.ac_out_buffer_size
+        if len(data) > size:
+            for start in range(0, len(data), size):
+                self.producer_fifo.append(data[start:start + size])
+        else:
+            self.producer_fifo.append(data)
+        self.initiate_send()
+
+    def push_with_producer(self, producer):
+        """Send what producer.more() gives, until that is empty."""
+        self.producer_fifo.append(producer)
+        self.initiate_send()
+
+    def readable(self):
+        """Does the channel wait for something to read?"""
+        return 1
+
+    def writable(self):
+        """Is there something to send, or a connection to wait for?"""
+        return self.producer_fifo or not self.connected
+
+    def close_when_done(self):
+        """Close when all that is queued has been sent."""
+        self.producer_fifo.append(None)
+
+    def initiate_send(self):
+        """Send the first piece of what is queued."""
+        while self.producer_fifo and self.connected:
+            first = self.producer_fifo[0]
+            if not first:
+                if self._drop_empty(first):
+                    return
+                continue
+            size = self.ac_out_buffer_size
+            try:
+                data = first[:size]
+            except TypeError:
+                self._ask_producer(first)
+                continue
+            if isinstance(data, str) and self.use_encoding:
+                data = self.producer_fifo[0] = bytes(first, self.encoding)
+                continue
+            self._send_first(first, data)
+            return
+
+    def _drop_empty(self, first):
+        """Drop the first item; returns whether it was the end of all."""
+        del self.producer_fifo[0]
+        if first is None:
+            self.handle_close()
+        return first is None
+
+    def _ask_producer(self, producer):
+        data = producer.more()
+        if data:
+            self.producer_fifo.appendleft(data)
+        elif self.producer_fifo and self.producer_fifo[0] is producer:
+            del self.producer_fifo[0]
+
+    def _send_first(self, first, data):
+        try:
+            sent = self.send(data)
+        except OSError:
+            self.handle_error()
+            return
+        fifo = self.producer_fifo
+        if sent and fifo and fifo[0] is first:
+            if sent < len(first):
+                fifo[0] = first[sent:]
+            else:
+                del fifo[0]
+
+    def discard_buffers(self):
+        """Forget what came in and what is to go out; in emergencies."""
+        self.ac_in_buffer = b''
+        del self.incoming[:]
+        self.producer_fifo.clear()
+
+
+class simple_producer:
+    """A producer that gives data piece by piece."""
+
+    def __init__(self, data, buffer_size=512):
+        self.data = data
+        self.buffer_size = buffer_size
+
+    def more(self):
+        """The next piece; b'' when there is none."""
+        if len(self.data) > self.buffer_size:
+            piece = self.data[:self.buffer_size]
+            self.data = self.data[self.buffer_size:]
+        else:
+            piece = self.data
+            self.data = b''
+        return piece
+
+
+def find_prefix_at_end(haystack, needle):
+    """The length of the longest beginning of needle, shorter than itself,
+    that haystack ends with."""
+    length = len(needle) - 1
+    while length and not haystack.endswith(needle[:length]):
+        length -= 1
+    return length

@@ -1,0 +1,634 @@
+# SPDX-License-Identifier: MIT
+"""Event-driven sockets: channels, and the loop that serves them.
+
+A channel wraps a socket.  Its predicates readable() and writable() say what
+it waits for, its handle_*() methods are called when that has come.  Derive
+from `dispatcher` (or `dispatcher_with_send`, which keeps output that the
+kernel does not take at once), override what you need, and call loop().
+
+This is the asyncore of Python's standard library up to 3.11, on the C core
+of libasyncore.  What happens for each event is in C, in `_asyncore`; here is
+what a program may look at and replace: every function below is looked up
+among the globals of this module whenever it is needed.
+"""
+
+import os
+import select
+import socket
+import sys
+import time
+import warnings
+from errno import (
+    EAGAIN, EALREADY, EBADF, ECONNABORTED, ECONNRESET, EHOSTDOWN,
+    EHOSTUNREACH, EINPROGRESS, EINVAL, EISCONN, ENETDOWN, ENETUNREACH,
+    ENOTCONN, EPIPE, EPROTO, ESHUTDOWN, EWOULDBLOCK, errorcode)
+
+import _asyncore
+from _asyncore import end_life as _end_life, life as _life
+
+# What `from asyncore import *` has always brought along.
+__all__ = [
+    'EAGAIN', 'EALREADY', 'EBADF', 'ECONNABORTED', 'ECONNRESET',
+    'EINPROGRESS', 'EINVAL', 'EISCONN', 'ENOTCONN', 'EPIPE', 'ESHUTDOWN',
+    'EWOULDBLOCK', 'ExitNow', 'close_all', 'compact_traceback', 'dispatcher',
+    'dispatcher_with_send', 'errorcode', 'loop', 'os', 'poll', 'poll2',
+    'poll3', 'read', 'readwrite', 'select', 'socket', 'socket_map', 'sys',
+    'time', 'warnings', 'write']
+
+# The errors that mean that a connection has ended.
+_DISCONNECTED = frozenset(
+    (ECONNRESET, ENOTCONN, ESHUTDOWN, ECONNABORTED, EPIPE, EBADF))
+
+# The errors of accept() that are of one connection, not of the listener.
+_NOT_ACCEPTED = frozenset(
+    (EWOULDBLOCK, EAGAIN, ECONNABORTED, ENETDOWN, EPROTO, EHOSTDOWN,
+     EHOSTUNREACH, ENETUNREACH))
+
+# The channels of loop() by descriptor, unless it is given others; a reload
+# keeps them.
+socket_map = globals().get('socket_map', {})
+
+
+class ExitNow(Exception):
+    """Raised by a handler to leave the loop, with all channels intact."""
+
+
+_reraised_exceptions = (ExitNow, KeyboardInterrupt, SystemExit)
+
+
+def _strerror(err):
+    """The text of an errno, whatever it is."""
+    try:
+        return os.strerror(err)
+    except (ValueError, OverflowError, NameError):
+        return errorcode.get(err) or "Unknown error %s" % err
+
+
+# ---- delivering events ----------------------------------------------------
+
+def read(obj):
+    """Have a channel handle that it is readable."""
+    try:
+        obj.handle_read_event()
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        obj.handle_error()
+
+
+def write(obj):
+    """Have a channel handle that it is writable."""
+    try:
+        obj.handle_write_event()
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        obj.handle_error()
+
+
+def _exception(obj):
+    """Have a channel handle that it has urgent data."""
+    try:
+        obj.handle_expt_event()
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        obj.handle_error()
+
+
+def readwrite(obj, flags):
+    """Have a channel handle the events in flags, as poll() has them."""
+    try:
+        if flags & select.POLLIN:
+            obj.handle_read_event()
+        if flags & select.POLLOUT:
+            obj.handle_write_event()
+        if flags & select.POLLPRI:
+            obj.handle_expt_event()
+        if flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
+            obj.handle_close()
+    except OSError as err:
+        if err.errno in _DISCONNECTED:
+            obj.handle_close()
+        else:
+            obj.handle_error()
+    except _reraised_exceptions:
+        raise
+    except BaseException:
+        obj.handle_error()
+
+
+# ---- a pass ---------------------------------------------------------------
+
+def poll(timeout=0.0, map=None):
+    """Serve what is ready, waiting at most timeout seconds, with select()."""
+    if map is None:
+        map = socket_map
+    if map:
+        _select_pass(timeout, map)
+
+
+def poll2(timeout=0.0, map=None):
+    """Serve what is ready, waiting at most timeout seconds, with poll()."""
+    if map is None:
+        map = socket_map
+    milliseconds = _milliseconds(timeout)
+    if map:
+        _poll_pass(milliseconds, map)
+
+
+poll3 = poll2
+
+
+def _milliseconds(timeout):
+    """Rounded up: a wait that is too short is repeated at once."""
+    if timeout is None:
+        return None
+    whole = int(timeout * 1000)
+    return whole + (whole < timeout * 1000)
+
+
+def _select_pass(timeout, map):
+    """A pass of select(), over any mapping and with whatever functions are in
+    its place."""
+    channels = dict(map.items())
+    reading, writing, watched = [], [], []
+    for fd, obj in channels.items():
+        readable = obj.readable()
+        writable = obj.writable()
+        if readable:
+            reading.append(fd)
+        if writable and not obj.accepting:
+            writing.append(fd)
+        if readable or writable:
+            watched.append(fd)
+    if not watched:
+        time.sleep(timeout)
+        return
+    try:
+        ready = select.select(reading, writing, watched, timeout)
+    except OSError as err:
+        if err.errno != EBADF or not _close_invalid(channels, map):
+            raise
+        return
+    for fds, deliver in zip(ready, (read, write, _exception)):
+        for fd in fds:
+            obj = map.get(fd)
+            if obj is not None and obj is channels[fd]:
+                deliver(obj)
+
+
+def _close_invalid(channels, map):
+    """Close those whose descriptor somebody has closed; were there any?"""
+    found = False
+    for fd, obj in channels.items():
+        try:
+            os.fstat(fd)
+        except (OSError, TypeError, OverflowError):
+            if map.get(fd) is obj:
+                found = True
+                readwrite(obj, select.POLLNVAL)
+    return found
+
+
+def _poll_pass(milliseconds, map):
+    """A pass of poll(), likewise."""
+    pollster = select.poll()
+    channels = dict(map.items())
+    for fd, obj in channels.items():
+        flags = 0
+        if obj.readable():
+            flags |= select.POLLIN | select.POLLPRI
+        if obj.writable() and not obj.accepting:
+            flags |= select.POLLOUT
+        if flags:
+            pollster.register(fd, flags)
+    for fd, flags in pollster.poll(milliseconds):
+        obj = map.get(fd)
+        if obj is not None and obj is channels.get(fd):
+            readwrite(obj, flags)
+
+
+def loop(timeout=30.0, use_poll=False, map=None, count=None):
+    """Serve the channels of a map until none is left.
+
+    Each pass waits at most timeout seconds; with a count, there are at most
+    so many passes.
+    """
+    if map is None:
+        map = socket_map
+    one_pass = poll2 if use_poll and hasattr(select, 'poll') else poll
+    if count is None:
+        while map:
+            one_pass(timeout, map)
+    else:
+        while map and count > 0:
+            one_pass(timeout, map)
+            count = count - 1
+
+
+# ---- channels -------------------------------------------------------------
+
+class dispatcher(_asyncore.channel):
+    """A socket and what is done with its events."""
+
+    debug = False
+    connected = _asyncore.attribute(False)
+    accepting = _asyncore.attribute(False)
+    connecting = False
+    closing = False
+    addr = None
+    ignore_log_types = frozenset(('warning',))
+
+    def __init__(self, sock=None, map=None):
+        self._map = socket_map if map is None else map
+        self._fileno = None
+        if not sock:
+            self.socket = None
+            return
+        sock.setblocking(False)
+        self.set_socket(sock, map)
+        self.connected = True
+        try:
+            self.addr = sock.getpeername()
+        except OSError as err:
+            if err.errno not in (ENOTCONN, EINVAL):
+                # Broken in a way that nobody expects: it must not be polled.
+                self.del_channel(map)
+                raise
+            self.connected = False
+
+    def __repr__(self):
+        cls = type(self)
+        words = ['%s.%s' % (cls.__module__, cls.__qualname__)]
+        if self.accepting and self.addr:
+            words.append('listening')
+        elif self.connected:
+            words.append('connected')
+        if self.addr is not None:
+            try:
+                words.append('%s:%d' % self.addr)
+            except TypeError:
+                words.append(repr(self.addr))
+        return '<%s at %#x>' % (' '.join(words), id(self))
+
+    def add_channel(self, map=None):
+        """Put the channel into a map, its own if none is given."""
+        if map is None:
+            map = self._map
+        map[self._fileno] = self
+
+    def del_channel(self, map=None):
+        """Take the channel out of a map, its own if none is given."""
+        fd = self._fileno
+        if map is None:
+            map = self._map
+        if fd in map:
+            del map[fd]
+        self._fileno = None
+        _end_life(self)
+
+    def create_socket(self, family=socket.AF_INET, type=socket.SOCK_STREAM):
+        """Make a new, non-blocking socket, and serve it."""
+        self.family_and_type = family, type
+        sock = socket.socket(family, type)
+        sock.setblocking(False)
+        self.set_socket(sock)
+
+    def set_socket(self, sock, map=None):
+        """Serve this socket."""
+        self.socket = sock
+        self._fileno = sock.fileno()
+        self.add_channel(map)
+
+    def set_reuse_addr(self):
+        """Let bind() have an address that was in use a moment ago."""
+        try:
+            reuse = self.socket.getsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR)
+            self.socket.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, reuse | 1)
+        except OSError:
+            pass
+
+    # ---- predicates: asked before each wait ----
+
+    def readable(self):
+        """Does the channel wait for something to read?"""
+        return True
+
+    def writable(self):
+        """Does the channel wait until it can write?"""
+        return True
+
+    # ---- what a socket has ----
+
+    def listen(self, num):
+        """Accept connections, of which num may be waiting."""
+        self.accepting = True
+        if os.name == 'nt' and num > 5:
+            num = 5
+        return self.socket.listen(num)
+
+    def bind(self, addr):
+        """Give the socket an address."""
+        self.addr = addr
+        return self.socket.bind(addr)
+
+    def connect(self, address):
+        """Begin to connect; handle_connect() is called when that is done."""
+        self.connected = False
+        self.connecting = True
+        err = self.socket.connect_ex(address)
+        if (err in (EINPROGRESS, EALREADY, EWOULDBLOCK)
+                or err == EINVAL and os.name == 'nt'):
+            self.addr = address
+        elif err in (0, EISCONN):
+            self.addr = address
+            self.handle_connect_event()
+        else:
+            raise OSError(err, errorcode[err])
+
+    def accept(self):
+        """A new connection, as a pair of socket and address, or None."""
+        try:
+            conn, addr = self.socket.accept()
+        except TypeError:
+            return None
+        except OSError as err:
+            if err.errno in _NOT_ACCEPTED:
+                return None
+            raise
+        return conn, addr
+
+    def send(self, data):
+        """Send what the kernel takes at once; returns how much that is."""
+        try:
+            return self.socket.send(data)
+        except OSError as err:
+            if err.errno in (EWOULDBLOCK, EAGAIN):
+                return 0
+            if err.errno not in _DISCONNECTED:
+                raise
+            self.handle_close()
+            return 0
+
+    def recv(self, buffer_size):
+        """What has come in, at most buffer_size bytes; nothing, once the peer
+        has closed the connection, which handle_close() is told."""
+        try:
+            data = self.socket.recv(buffer_size)
+        except OSError as err:
+            if err.errno not in _DISCONNECTED:
+                raise
+            self.handle_close()
+            return b''
+        if data:
+            return data
+        self.handle_close()
+        return b''
+
+    def close(self):
+        """Close the socket, and serve it no more."""
+        self.connected = False
+        self.accepting = False
+        self.connecting = False
+        self.del_channel()
+        if self.socket is not None:
+            try:
+                self.socket.close()
+            except OSError as err:
+                if err.errno not in (ENOTCONN, EBADF):
+                    raise
+
+    # ---- logging ----
+
+    def log(self, message):
+        """Write a line to stderr."""
+        sys.stderr.write('log: %s\n' % str(message))
+
+    def log_info(self, message, type='info'):
+        """Print a line, unless its type is among ignore_log_types."""
+        if type not in self.ignore_log_types:
+            print('%s: %s' % (type, message))
+
+    # ---- events, as the loop sees them ----
+
+    def handle_read_event(self):
+        """Readable: a connection to accept, one that stands now, or data."""
+        if self.accepting:
+            self.handle_accept()
+        elif self.connected or not self.connecting or self._connect_event():
+            self.handle_read()
+
+    def handle_write_event(self):
+        """Writable: a connection that stands now, or room for output."""
+        if self.accepting:
+            return
+        if self.connected or not self.connecting or self._connect_event():
+            self.handle_write()
+
+    def handle_connect_event(self):
+        """A connection attempt has ended, well or not."""
+        err = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if err != 0:
+            raise OSError(err, _strerror(err))
+        life = _life(self)
+        self.handle_connect()
+        if _life(self) == life:
+            self.connected = True
+            self.connecting = False
+
+    def _connect_event(self):
+        """The same; is the channel still there thereafter?"""
+        life = _life(self)
+        self.handle_connect_event()
+        return _life(self) == life
+
+    def handle_expt_event(self):
+        """Urgent data, or an error."""
+        err = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if err != 0:
+            self.handle_close()
+        else:
+            self.handle_expt()
+
+    # ---- handlers, to be overridden ----
+
+    def handle_error(self):
+        """An exception was raised by a handler: log it, and close."""
+        _, kind, value, info = compact_traceback()
+        try:
+            who = repr(self)
+        except BaseException:
+            who = '<__repr__(self) failed for object at %0x>' % id(self)
+        self.log_info(
+            'uncaptured python exception, closing channel %s (%s:%s %s)'
+            % (who, kind, value, info), 'error')
+        self.handle_close()
+
+    def handle_expt(self):
+        """Urgent data has come in."""
+        self.log_info('unhandled incoming priority event', 'warning')
+
+    def handle_read(self):
+        """Data has come in: recv() it."""
+        self.log_info('unhandled read event', 'warning')
+
+    def handle_write(self):
+        """There is room for output: send() it."""
+        self.log_info('unhandled write event', 'warning')
+
+    def handle_connect(self):
+        """The connection stands."""
+        self.log_info('unhandled connect event', 'warning')
+
+    def handle_accept(self):
+        """There is a connection to accept()."""
+        pair = self.accept()
+        if pair is not None:
+            self.handle_accepted(*pair)
+
+    def handle_accepted(self, sock, addr):
+        """A connection was accepted."""
+        sock.close()
+        self.log_info('unhandled accepted event', 'warning')
+
+    def handle_close(self):
+        """The connection has ended."""
+        self.log_info('unhandled close event', 'warning')
+        self.close()
+
+
+class dispatcher_with_send(dispatcher):
+    """A channel that keeps what the kernel does not take at once."""
+
+    def __init__(self, sock=None, map=None):
+        dispatcher.__init__(self, sock, map)
+        self.out_buffer = b''
+
+    def initiate_send(self):
+        """Send what is kept, as far as the kernel takes it."""
+        sent = dispatcher.send(self, self.out_buffer[:65536])
+        self.out_buffer = self.out_buffer[sent:]
+
+    def handle_write(self):
+        """There is room for output: send what is kept."""
+        self.initiate_send()
+
+    def writable(self):
+        """Is there something to send, or a connection to wait for?"""
+        return not self.connected or len(self.out_buffer)
+
+    def send(self, data):
+        """Send data, now or when the kernel takes it."""
+        if self.debug:
+            self.log_info('sending ' + repr(data))
+        self.out_buffer = self.out_buffer + data
+        self.initiate_send()
+
+
+# ---- helpers --------------------------------------------------------------
+
+def compact_traceback():
+    """The exception that is being handled, in short: ((file, function, line)
+    of where it was raised, type, value, all places in a line)."""
+    kind, value, traceback = sys.exc_info()
+    if not traceback:
+        raise AssertionError("traceback does not exist")
+    places = []
+    while traceback:
+        code = traceback.tb_frame.f_code
+        places.append(
+            (code.co_filename, code.co_name, str(traceback.tb_lineno)))
+        traceback = traceback.tb_next
+    info = ' '.join('[%s|%s|%s]' % place for place in places)
+    return places[-1], kind, value, info
+
+
+def close_all(map=None, ignore_all=False):
+    """Close all channels of a map; ignore_all: whatever they raise."""
+    if map is None:
+        map = socket_map
+    for channel in list(map.values()):
+        try:
+            channel.close()
+        except OSError as err:
+            if err.errno != EBADF and not ignore_all:
+                raise
+        except _reraised_exceptions:
+            raise
+        except BaseException:
+            if not ignore_all:
+                raise
+    map.clear()
+
+
+# ---- files ----------------------------------------------------------------
+
+if os.name == 'posix':
+    __all__ += ['file_dispatcher', 'file_wrapper']
+
+    class file_wrapper:
+        """A descriptor of any kind that behaves like a socket; owns a
+        duplicate of the one it is given."""
+
+        fd = -1
+
+        def __init__(self, fd):
+            self.fd = os.dup(fd)
+
+        def __del__(self):
+            if self.fd >= 0:
+                warnings.warn("unclosed file %r" % self, ResourceWarning,
+                              source=self)
+            self.close()
+
+        def recv(self, *args):
+            """Read."""
+            return os.read(self.fd, *args)
+
+        def send(self, *args):
+            """Write."""
+            return os.write(self.fd, *args)
+
+        read = recv
+        write = send
+
+        def getsockopt(self, level, optname, buflen=None):
+            """A file never has a pending error; nothing else is known."""
+            if (level == socket.SOL_SOCKET and optname == socket.SO_ERROR
+                    and not buflen):
+                return 0
+            raise NotImplementedError(
+                "Only asyncore specific behaviour implemented.")
+
+        def close(self):
+            """Close the duplicate; again: nothing."""
+            fd, self.fd = self.fd, -1
+            if fd >= 0:
+                os.close(fd)
+
+        def fileno(self):
+            """The duplicate, or -1."""
+            return self.fd
+
+    class file_dispatcher(dispatcher):
+        """A channel over a file: a pipe, a terminal, a regular file (which
+        is always ready)."""
+
+        def __init__(self, fd, map=None):
+            dispatcher.__init__(self, None, map)
+            self.connected = True
+            try:
+                fd = fd.fileno()
+            except AttributeError:
+                pass
+            self.set_file(fd)
+            os.set_blocking(fd, False)
+
+        def set_file(self, fd):
+            """Serve this descriptor."""
+            self.socket = file_wrapper(fd)
+            self._fileno = self.socket.fileno()
+            self.add_channel()

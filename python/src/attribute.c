@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/* attribute.c - attributes of channels whose changes are noticed.
+ *
+ * To a program such an attribute is an ordinary one: on the class it is its
+ * default, on an instance what is in the instance's dictionary.  But setting
+ * it comes by here. */
+#include "state.h"
+
+struct attribute {
+    PyObject_HEAD
+    PyObject *name;
+    PyObject *value; /* the default; NULL = none */
+};
+
+PyDoc_STRVAR(attribute_doc, "attribute([default])\n--\n\n"
+                            "An attribute whose changes are noticed.");
+
+static PyObject *
+attribute_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *value = NULL;
+    (void)kwargs;
+    if (!PyArg_UnpackTuple(args, "attribute", 0, 1, &value)) {
+        return NULL;
+    }
+    struct attribute *self = (struct attribute *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        Py_XINCREF(value);
+        self->value = value;
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *
+attribute_set_name(PyObject *self, PyObject *args)
+{
+    PyObject *owner, *name;
+    if (!PyArg_ParseTuple(args, "OU:__set_name__", &owner, &name)) {
+        return NULL;
+    }
+    struct attribute *a = (struct attribute *)self;
+    Py_INCREF(name);
+    PyUnicode_InternInPlace(&name);
+    Py_XSETREF(a->name, name);
+    Py_RETURN_NONE;
+}
+
+/* The default, as the class has it: a function becomes a method. */
+static PyObject *
+get_default(struct attribute *a, PyObject *obj, PyObject *type)
+{
+    if (a->value == NULL) {
+        PyErr_Format(PyExc_AttributeError, "%R object has no attribute '%U'",
+                     type, a->name);
+        return NULL;
+    }
+    descrgetfunc get = Py_TYPE(a->value)->tp_descr_get;
+    if (get != NULL) {
+        return get(a->value, obj, type);
+    }
+    Py_INCREF(a->value);
+    return a->value;
+}
+
+static PyObject *
+attribute_get(PyObject *self, PyObject *obj, PyObject *type)
+{
+    struct attribute *a = (struct attribute *)self;
+    if (obj == NULL || a->name == NULL) {
+        return get_default(a, obj, type);
+    }
+    PyObject *dict = channel_of(obj)->dict;
+    if (dict != NULL) {
+        PyObject *value = PyDict_GetItemWithError(dict, a->name);
+        if (value != NULL) {
+            Py_INCREF(value);
+            return value;
+        }
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    return get_default(a, obj, (PyObject *)Py_TYPE(obj));
+}
+
+static int
+attribute_set(PyObject *self, PyObject *obj, PyObject *value)
+{
+    struct attribute *a = (struct attribute *)self;
+    struct channel *ch = channel_of(obj);
+    if (ch->dict == NULL) {
+        PyObject *dict = PyObject_GenericGetDict(obj, NULL);
+        if (dict == NULL) {
+            return -1;
+        }
+        Py_DECREF(dict); /* the channel has one, too */
+    }
+    if (value != NULL) {
+        return PyDict_SetItem(ch->dict, a->name, value);
+    }
+    int result = PyDict_DelItem(ch->dict, a->name);
+    if (result < 0 && PyErr_ExceptionMatches(PyExc_KeyError)) {
+        PyErr_SetObject(PyExc_AttributeError, a->name);
+    }
+    return result;
+}
+
+static int
+attribute_traverse(PyObject *self, visitproc visit, void *arg)
+{
+#if PY_VERSION_HEX >= 0x03090000
+    Py_VISIT(Py_TYPE(self));
+#endif
+    Py_VISIT(((struct attribute *)self)->value);
+    return 0;
+}
+
+static int
+attribute_clear(PyObject *self)
+{
+    Py_CLEAR(((struct attribute *)self)->value);
+    Py_CLEAR(((struct attribute *)self)->name);
+    return 0;
+}
+
+static void
+attribute_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    attribute_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef attribute_methods[] = {
+    {"__set_name__", attribute_set_name, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot attribute_slots[] = {
+    {Py_tp_doc, (void *)attribute_doc},
+    {Py_tp_new, attribute_new},
+    {Py_tp_methods, attribute_methods},
+    {Py_tp_descr_get, attribute_get},
+    {Py_tp_descr_set, attribute_set},
+    {Py_tp_traverse, attribute_traverse},
+    {Py_tp_clear, attribute_clear},
+    {Py_tp_dealloc, attribute_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec attribute_spec = {
+    .name = "_asyncore.attribute",
+    .basicsize = sizeof(struct attribute),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = attribute_slots,
+};
