@@ -113,6 +113,13 @@ asyncore_call_soon_threadsafe(struct asyncore_map *map, asyncore_call_fn *fn,
 
 /* ---- the map's thread ---- */
 
+/* Another thread may be trying to post it once more. */
+static bool
+is_ours(const struct asyncore_call *call)
+{
+    return __atomic_load_n(&call->state, __ATOMIC_RELAXED) == OURS;
+}
+
 void
 asyncore__calls_woken(struct asyncore_map *map)
 {
@@ -149,7 +156,7 @@ call_next(struct asyncore_map *map)
     if (map->calls == NULL) {
         map->calls_end = &map->calls;
     }
-    if (call->state == OURS) {
+    if (is_ours(call)) {
         asyncore__free(call);
     }
     else {
@@ -166,7 +173,7 @@ asyncore__calls_drop(struct asyncore_map *map)
     while (map->calls != NULL) {
         struct asyncore_call *call = map->calls;
         map->calls = call->next;
-        if (call->state == OURS) {
+        if (is_ours(call)) {
             asyncore__free(call);
         }
         else {
