@@ -11,10 +11,16 @@
 #define NS_PER_US 1000
 #define MOST_US 1000000L
 
+bool
+asyncore__busy_valid(long microseconds)
+{
+    return microseconds >= 0 && microseconds <= MOST_US;
+}
+
 int
 asyncore_map_set_busy_poll(struct asyncore_map *map, long microseconds)
 {
-    if (microseconds < 0 || microseconds > MOST_US) {
+    if (!asyncore__busy_valid(microseconds)) {
         return -EINVAL;
     }
     int err = asyncore__map(&map);

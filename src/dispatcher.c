@@ -469,10 +469,9 @@ asyncore__accepted(void)
     return &accepted;
 }
 
-/* Hand a connection to handle_accepted; it comes back if that fails. */
-static int
-hand_over(struct asyncore_dispatcher *d, int fd,
-          const struct asyncore_addr *addr)
+int
+asyncore__hand_over(struct asyncore_dispatcher *d, int fd,
+                    const struct asyncore_addr *addr)
 {
     struct asyncore__accepted *accepted = asyncore__accepted();
     struct asyncore__accepted outer = *accepted;
@@ -502,7 +501,7 @@ asyncore_dispatcher_handle_accept(struct asyncore_dispatcher *d)
         if (fd < 0) {
             return fd;
         }
-        int rc = hand_over(d, fd, &addr);
+        int rc = asyncore__hand_over(d, fd, &addr);
         if (rc < 0 || d->map->exiting || !asyncore__alive(d, life)) {
             return rc;
         }

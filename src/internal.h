@@ -8,6 +8,7 @@
 #define ASYNCORE_INTERNAL_H
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -240,6 +241,14 @@ struct asyncore__world {
     int (*wake_open)(struct asyncore__world *w, int fd[2]);
     int (*wake_signal)(struct asyncore__world *w, int fd);
     int (*wake_drain)(struct asyncore__world *w, int fd);
+    /* threads; signals are blocked in those that are started, but for faults
+     */
+    int (*cpus)(struct asyncore__world *w); /* that we may run on */
+    int (*thread_start)(struct asyncore__world *w, pthread_t *ret,
+                        void *(*run)(void *arg), void *arg);
+    void (*thread_name)(struct asyncore__world *w, const char *name);
+    /* The calling one stays on the nth of its CPUs, counted round. */
+    int (*thread_pin)(struct asyncore__world *w, unsigned nth);
 };
 
 extern struct asyncore__world asyncore__kernel;
@@ -400,6 +409,8 @@ void asyncore__map_remove(struct asyncore_dispatcher *d);
 /* Tell the backend what a descriptor waits for now.  Cannot fail but with
  * what the backend says; a refusal is kept as `always`. */
 int asyncore__arm(struct asyncore_map *map, int fd, unsigned mask);
+/* Have NULL mean this map in the calling thread; NULL: none. */
+void asyncore__map_set_default(struct asyncore_map *map);
 /* Are there more holes than channels? */
 static inline bool
 asyncore__order_is_sparse(const struct asyncore__order *o)
@@ -481,8 +492,8 @@ asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
         map->nready == map->ready_cap) {
         return asyncore__report_other(map, fd, generation, mask);
     }
-    map->ready[map->nready++] = (struct asyncore__ready){
-        fd, generation, slot->d->asyncore__pos, mask};
+    map->ready[map->nready++] =
+        (struct asyncore__ready){fd, generation, slot->d->asyncore__pos, mask};
     return 0;
 }
 
@@ -512,6 +523,8 @@ void asyncore__sweep(struct asyncore_map *map);
 
 /* ---- busy.c: looking before sleeping ------------------------------------ */
 
+/* Is it within the bounds of a budget? */
+bool asyncore__busy_valid(long microseconds);
 /* What ASYNCORE_BUSY_POLL says. */
 void asyncore__busy_init(struct asyncore_map *map);
 /* Look, without sleeping, until the budget is used up.  *timeout, the time to
@@ -611,6 +624,13 @@ int asyncore__end(struct asyncore_dispatcher *d, int reason);
 int asyncore__end_of_stream(struct asyncore_dispatcher *d);
 /* Phase: deliver map->ready[first …]; drops them all. */
 int asyncore__deliver(struct asyncore_map *map, size_t first);
+
+/* ---- loop.c ------------------------------------------------------------- */
+
+/* Passes until done(arg), over an empty map, too.  Returns as asyncore_loop(),
+ * 0 also if it was stopped. */
+int asyncore__serve(struct asyncore_map *map, bool (*done)(void *arg),
+                    void *arg);
 
 /* ---- clock.c: timers and idle timeouts of a map ------------------------ */
 
@@ -749,6 +769,10 @@ struct asyncore__accepted {
     const struct asyncore_addr *addr;
 };
 struct asyncore__accepted *asyncore__accepted(void);
+/* Hand a connection to handle_accepted; if that fails, it is closed.  Returns
+ * 0 or ASYNCORE_EXIT_NOW. */
+int asyncore__hand_over(struct asyncore_dispatcher *d, int fd,
+                        const struct asyncore_addr *addr);
 /* Remember an address as the channel's `addr`; NULL = none. */
 void asyncore__set_addr(struct asyncore_dispatcher *d,
                         const struct asyncore_addr *addr);

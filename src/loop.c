@@ -226,6 +226,19 @@ asyncore_loop(double timeout, bool use_poll, struct asyncore_map *map,
     return rc;
 }
 
+int
+asyncore__serve(struct asyncore_map *map, bool (*done)(void *arg), void *arg)
+{
+    int rc = 0;
+    map->loops++;
+    while (rc >= 0 && !map->stopping && !done(arg)) {
+        rc = pass(map, -1);
+    }
+    map->stopping = false;
+    map->loops--;
+    return rc;
+}
+
 void
 asyncore_stop(struct asyncore_map *map)
 {

@@ -220,6 +220,12 @@ asyncore__map(struct asyncore_map **map)
     return 0;
 }
 
+void
+asyncore__map_set_default(struct asyncore_map *map)
+{
+    default_map = map; /* not to be freed at the thread's end */
+}
+
 struct asyncore_map *
 asyncore_map_default(void)
 {

@@ -8,6 +8,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -415,6 +416,63 @@ k_wake_drain(struct asyncore__world *w, int fd)
     return read(fd, &n, sizeof n) < 0 ? -errno : 0;
 }
 
+/* ---- threads ---- */
+
+static int
+k_cpus(struct asyncore__world *w)
+{
+    (void)w;
+    cpu_set_t set;
+    int err = pthread_getaffinity_np(pthread_self(), sizeof set, &set);
+    return err == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* The mask is inherited: so there is no moment at which the new thread could
+ * be given a signal. */
+static int
+k_thread_start(struct asyncore__world *w, pthread_t *ret,
+               void *(*run)(void *arg), void *arg)
+{
+    (void)w;
+    static const int faults[] = {SIGSEGV, SIGBUS,  SIGFPE, SIGILL,
+                                 SIGTRAP, SIGABRT, SIGSYS};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        sigdelset(&blocked, faults[i]);
+    }
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    int err = pthread_create(ret, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return -err;
+}
+
+static void
+k_thread_name(struct asyncore__world *w, const char *name)
+{
+    (void)w;
+    pthread_setname_np(pthread_self(), name);
+}
+
+static int
+k_thread_pin(struct asyncore__world *w, unsigned nth)
+{
+    (void)w;
+    cpu_set_t set, one;
+    int err = pthread_getaffinity_np(pthread_self(), sizeof set, &set);
+    if (err != 0) {
+        return -err;
+    }
+    nth %= (unsigned)CPU_COUNT(&set);
+    size_t cpu = 0;
+    while (!CPU_ISSET(cpu, &set) || nth-- > 0) {
+        cpu++;
+    }
+    CPU_ZERO(&one);
+    CPU_SET(cpu, &one);
+    return -pthread_setaffinity_np(pthread_self(), sizeof one, &one);
+}
+
 struct asyncore__world asyncore__kernel = {
     .socket = k_socket,
     .bind = k_bind,
@@ -449,6 +507,10 @@ struct asyncore__world asyncore__kernel = {
     .wake_open = k_wake_open,
     .wake_signal = k_wake_signal,
     .wake_drain = k_wake_drain,
+    .cpus = k_cpus,
+    .thread_start = k_thread_start,
+    .thread_name = k_thread_name,
+    .thread_pin = k_thread_pin,
 };
 
 struct asyncore__world *asyncore__world_default = &asyncore__kernel;

@@ -3,6 +3,7 @@
  * Within a release series nothing here changes; new members take reserved
  * words.  Checked by the compiler, where the numbers were taken. */
 #include <asyncore.h>
+#include <asyncore_workers.h>
 
 #if defined(__x86_64__) && defined(__LP64__)
 #define SIZE(type, size) \
@@ -20,6 +21,7 @@ SIZE(asyncore_file_dispatcher, 128);
 SIZE(asyncore_file_wrapper, 4);
 SIZE(asyncore_limits, 24);
 SIZE(asyncore_ops, 248);
+SIZE(asyncore_workers_options, 104);
 
 PLACE(asyncore_addr, u, 8);
 PLACE(asyncore_dispatcher, data, 0);
@@ -35,6 +37,8 @@ PLACE(asyncore_ops, readable, 16);
 PLACE(asyncore_ops, handle_read, 32);
 PLACE(asyncore_ops, destroy, 176);
 PLACE(asyncore_ops, reserved, 184);
+PLACE(asyncore_workers_options, setup, 40);
+PLACE(asyncore_workers_options, reserved, 72);
 #endif
 
 int
