@@ -15,8 +15,9 @@
 
 /* Bits of asynchat__flags. */
 enum {
-    FEEDING = 1, /* a handler may be looking at our buffers */
-    SKIPPING = 2 /* the rest of a message that was too long */
+    FEEDING = 1,  /* a handler may be looking at our buffers */
+    SKIPPING = 2, /* the rest of a message that was too long */
+    STEADY = 4    /* cut_plain() knows what is in the chat */
 };
 
 static const struct asyncore__class chat_class;
@@ -183,6 +184,13 @@ stash(struct asynchat *chat, const char *more, size_t more_len)
 
 static int resume_later(struct asynchat *chat);
 
+/* What is yet to be cut, or how, is not what cut_plain() thinks. */
+static void
+unsettle(struct asynchat *chat)
+{
+    chat->asynchat__flags &= ~(unsigned)STEADY;
+}
+
 /* The bytes held back are of the old terminator: whether they are message now
  * must be looked at anew, before what follows them. */
 static int
@@ -209,6 +217,7 @@ set_kind(struct asynchat *chat, enum asynchat_terminator_kind kind,
     }
     int err = unhold(chat);
     if (err >= 0) {
+        unsettle(chat);
         chat->asynchat__term.kind = (unsigned char)kind;
         chat->asynchat__term.data = NULL;
         chat->asynchat__term.failure = NULL;
@@ -362,6 +371,7 @@ asynchat_collect_incoming_data(struct asynchat *chat, const void *data,
         return 0;
     }
     struct asyncore_bytes *view = &chat->asynchat__view;
+    unsettle(chat);
     if (chat->asynchat__incoming.len == 0 && stays(chat, data)) {
         if (view->len == 0) {
             *view = (struct asyncore_bytes){data, len};
@@ -400,6 +410,7 @@ asynchat_set_max_message(struct asynchat *chat, size_t max)
     if (!valid(chat)) {
         return -EINVAL;
     }
+    unsettle(chat);
     chat->asynchat__max = max;
     return 0;
 }
@@ -453,21 +464,28 @@ collect(struct asynchat *chat, const char *data, size_t len)
 }
 
 static inline int
-found(struct asynchat *chat)
+tell_found(struct asynchat *chat)
 {
     struct asyncore_dispatcher *d = &chat->base;
     const struct asynchat_ops *ops = ops_of(chat);
     chat->asynchat__length = 0;
-    if ((chat->asynchat__flags & SKIPPING) != 0) {
-        chat->asynchat__flags &= ~(unsigned)SKIPPING;
-        return 0;
-    }
     int rc =
         ops->found_terminator != NULL ? ops->found_terminator(chat) : -ENOSYS;
     if (rc < 0) {
         rc = asyncore__ran(d, "found_terminator", rc);
     }
     return rc < 0 ? asyncore__catch(d, rc) : 0;
+}
+
+static int
+found(struct asynchat *chat)
+{
+    if ((chat->asynchat__flags & SKIPPING) == 0) {
+        return tell_found(chat);
+    }
+    chat->asynchat__flags &= ~(unsigned)SKIPPING;
+    chat->asynchat__length = 0;
+    return 0;
 }
 
 /* ---- cutting ---- */
@@ -569,53 +587,76 @@ pay(struct asynchat *chat)
     return found(chat);
 }
 
-/* The end of the first whole message in what is left, or NULL.  Short
- * delimiters only, of which nothing came in an earlier part. */
-static inline const char *
-find_whole(const struct asynchat *chat)
+/* What most conversations are: short delimiters, of which nothing came in an
+ * earlier part, and nobody who wants to see the parts of a message. */
+static bool
+is_plain(const struct asynchat *chat)
 {
-    size_t tail = chat->asynchat__term.len - 1;
-    const char *data = chat->asynchat__in.data;
-    const char *end = data + chat->asynchat__in.len;
-    const char *term = chat->asynchat__term.few;
-    const char *p = data + tail;
-    while (p < end) {
-        p = memchr(p, term[tail], (size_t)(end - p));
-        if (p == NULL || tail == 0 ||
-            (p[-1] == term[tail - 1] &&
-             memcmp(p - tail, term, tail - 1) == 0)) {
-            return p;
-        }
-        p++;
-    }
-    return NULL;
+    return chat->asynchat__term.data == chat->asynchat__term.few &&
+           chat->asynchat__flags == FEEDING && chat->asynchat__held == 0 &&
+           (chat->asynchat__view.len | chat->asynchat__incoming.len) == 0 &&
+           ops_of(chat)->collect_incoming_data == NULL;
 }
 
-/* What most conversations are: whole messages, short delimiters, nobody who
- * wants to see the parts.  Leaves the rest to cut_at_delimiter(). */
-static int
-cut_whole_messages(struct asynchat *chat)
+/* Is it still, and nothing else has changed what is yet to be cut? */
+static inline bool
+is_steady(const struct asynchat *chat, const struct asyncore_ops *ops)
 {
-    const struct asynchat_ops *ops = ops_of(chat);
-    int rc = 0;
-    while (rc >= 0 && chat->asynchat__in.len > 0 &&
-           chat->asynchat__term.data == chat->asynchat__term.few &&
-           chat->asynchat__held == 0 && chat->asynchat__flags == FEEDING &&
-           chat->asynchat__max == 0 && ops->collect_incoming_data == NULL &&
-           (chat->asynchat__view.len | chat->asynchat__incoming.len) == 0 &&
-           !chat->base.map->exiting && !chat->base.closing) {
-        const char *last = find_whole(chat);
-        if (last == NULL) {
-            break;
-        }
-        size_t used = (size_t)(last + 1 - chat->asynchat__in.data);
-        size_t len = used - chat->asynchat__term.len;
-        chat->asynchat__view = (struct asyncore_bytes){
-            len > 0 ? chat->asynchat__in.data : NULL, len};
-        advance(chat, used);
-        rc = found(chat);
+    return chat->asynchat__flags == (FEEDING | STEADY) &&
+           chat->asynchat__view.len == 0 && chat->base.ops == ops &&
+           !chat->base.closing && !chat->base.map->exiting;
+}
+
+/* What STEADY promises: whoever changes any of this takes it away. */
+static inline void
+check_steady(const struct asynchat *chat, const char *begin, const char *end,
+             size_t term_len)
+{
+    asyncore__must(chat->asynchat__in.data == begin &&
+                       chat->asynchat__in.len == (size_t)(end - begin),
+                   "the input is where it was");
+    asyncore__must(chat->asynchat__term.data == chat->asynchat__term.few &&
+                       chat->asynchat__term.len == term_len,
+                   "the delimiter is what it was");
+    asyncore__must(!owes(chat) && chat->asynchat__held == 0 &&
+                       chat->asynchat__incoming.len == 0,
+                   "nothing else comes before it");
+}
+
+/* Hand on whole messages, as long as they are plain.  Returns false if what is
+ * left begins with no such message. */
+static bool
+cut_plain(struct asynchat *chat, int *ret)
+{
+    if (!is_plain(chat)) {
+        return false;
     }
-    return rc;
+    const struct asyncore_ops *ops = chat->base.ops;
+    const char *begin = chat->asynchat__in.data;
+    const char *end = begin + chat->asynchat__in.len;
+    size_t term_len = chat->asynchat__term.len;
+    size_t most = chat->asynchat__max > 0 ? chat->asynchat__max : SIZE_MAX;
+    int rc = 0;
+    struct asyncore__ends ends;
+    asyncore__ends_init(&ends, begin);
+    chat->asynchat__flags |= STEADY;
+    while (rc >= 0 && is_steady(chat, ops) && begin < end) {
+        check_steady(chat, begin, end, term_len);
+        const char *after = asyncore__next_end(&ends, chat->asynchat__term.few,
+                                               term_len, begin, end);
+        if (after == NULL || (size_t)(after - begin) - term_len > most) {
+            unsettle(chat);
+            return false;
+        }
+        chat->asynchat__view.data = begin;
+        chat->asynchat__view.len = (size_t)(after - begin) - term_len;
+        chat->asynchat__in.data = begin = after;
+        chat->asynchat__in.len = (size_t)(end - after);
+        rc = tell_found(chat);
+    }
+    unsettle(chat);
+    *ret = rc;
+    return true;
 }
 
 /* Closing and discarding leave nothing to cut. */
@@ -636,12 +677,8 @@ cut(struct asynchat *chat)
         else if (chat->asynchat__term.kind == ASYNCHAT_COUNT) {
             owe_count(chat);
         }
-        else {
-            rc = cut_whole_messages(chat);
-            if (rc >= 0 && chat->asynchat__in.len > 0 && !owes(chat) &&
-                chat->asynchat__term.kind == ASYNCHAT_DELIMITER) {
-                owe_up_to_delimiter(chat);
-            }
+        else if (!cut_plain(chat, &rc)) {
+            owe_up_to_delimiter(chat);
         }
         if (chat->base.map->exiting) {
             rc = ASYNCORE_EXIT_NOW;
@@ -747,6 +784,7 @@ asynchat_feed(struct asynchat *chat, const void *data, size_t len)
     rc = cut(chat);
     int err = asyncore__same(d, life) ? keep_rest(chat) : 0;
     if (inner) {
+        unsettle(chat);
         chat->asynchat__part = outer_part; /* it goes on with what is left */
     }
     else {
@@ -801,6 +839,7 @@ entered(struct asyncore_dispatcher *d)
 static void
 forget_input(struct asynchat *chat)
 {
+    unsettle(chat);
     chat->asynchat__in = (struct asyncore_bytes){NULL, 0};
     chat->asynchat__held = 0;
     memset(&chat->asynchat__owed, 0, sizeof chat->asynchat__owed);
@@ -826,20 +865,25 @@ asynchat_discard_buffers(struct asynchat *chat)
 
 /* ---- output ---- */
 
-int
-asynchat_push(struct asynchat *chat, const void *data, size_t len)
+/* Most of what is pushed follows something that was pushed in the same event:
+ * the channel is to be flushed already, and the bytes find room behind those.
+ * Returns false, and has done nothing, if there is more to it. */
+static inline bool
+push_behind(struct asynchat *chat, const struct iovec *iov, int n)
 {
-    struct iovec iov = {(void *)(uintptr_t)data, len};
-    return asynchat_pushv(chat, &iov, 1);
+    const struct asyncore_dispatcher *d = &chat->base;
+    struct asyncore__output *out = &chat->asynchat__out;
+    unsigned flags = d->asyncore__flags;
+    return (flags & (ASYNCORE__TOUCHED | ASYNCORE__SHUT)) ==
+               ASYNCORE__TOUCHED &&
+           !d->closing &&
+           asyncore__outq_add(&out->queue, asyncore__limits_of(out)->high, iov,
+                              n);
 }
 
-int
-asynchat_pushv(struct asynchat *chat, const struct iovec *iov, int n)
+static int
+push_first(struct asynchat *chat, const struct iovec *iov, int n)
 {
-    int err = check_open(chat);
-    if (err < 0 || n < 0 || n > 1024 || (iov == NULL && n > 0)) {
-        return err < 0 ? err : -EINVAL;
-    }
     size_t len = 0;
     for (int i = 0; i < n; i++) {
         if ((iov[i].iov_base == NULL && iov[i].iov_len > 0) ||
@@ -848,7 +892,7 @@ asynchat_pushv(struct asynchat *chat, const struct iovec *iov, int n)
         }
         len += iov[i].iov_len;
     }
-    err = asyncore__output_check(&chat->base, len);
+    int err = asyncore__output_check(&chat->base, len);
     if (err < 0 || len == 0) {
         return err;
     }
@@ -859,6 +903,26 @@ asynchat_pushv(struct asynchat *chat, const struct iovec *iov, int n)
     }
     asyncore__output_queued(&chat->base);
     return 0;
+}
+
+int
+asynchat_push(struct asynchat *chat, const void *data, size_t len)
+{
+    struct iovec iov = {(void *)(uintptr_t)data, len};
+    int err = check_open(chat);
+    return err < 0                      ? err
+           : push_behind(chat, &iov, 1) ? 0
+                                        : push_first(chat, &iov, 1);
+}
+
+int
+asynchat_pushv(struct asynchat *chat, const struct iovec *iov, int n)
+{
+    int err = check_open(chat);
+    if (err < 0 || n < 0 || n > 1024 || (iov == NULL && n > 0)) {
+        return err < 0 ? err : -EINVAL;
+    }
+    return push_behind(chat, iov, n) ? 0 : push_first(chat, iov, n);
 }
 
 int

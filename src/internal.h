@@ -111,29 +111,46 @@ asyncore__outq_empty(const struct asyncore__outq *q)
     return q->head == NULL;
 }
 
-/* How many more bytes find room in the last piece. */
-static inline size_t
-asyncore__outq_room(const struct asyncore__outq *q)
+/* memcpy(); what stands between messages is so short that the call would cost
+ * more. */
+static inline void
+asyncore__copy(char *to, const char *from, size_t len)
 {
-    const struct asyncore__piece *piece = q->tail;
-    bool mine = piece != NULL && piece->kind == ASYNCORE__COPY;
-    return mine ? piece->cap - piece->end : 0;
+    if (len > 3) {
+        memcpy(to, from, len);
+    }
+    else if (len > 0) {
+        to[0] = from[0];
+        to[len / 2] = from[len / 2];
+        to[len - 1] = from[len - 1];
+    }
 }
 
-/* Append a copy of n pieces, of len bytes in all, for which there is room. */
-static inline void
-asyncore__outq_fill(struct asyncore__outq *q, const struct iovec *iov, int n,
-                    size_t len)
+/* Append copies of n pieces if they find room in the last piece, and the queue
+ * is then no longer than `most`.  Returns whether they did. */
+static inline bool
+asyncore__outq_add(struct asyncore__outq *q, size_t most,
+                   const struct iovec *iov, int n)
 {
-    char *to = q->tail->data + q->tail->end;
-    for (int i = 0; i < n; i++) {
-        if (iov[i].iov_len > 0) {
-            memcpy(to, iov[i].iov_base, iov[i].iov_len);
-            to += iov[i].iov_len;
-        }
+    struct asyncore__piece *piece = q->tail;
+    if (piece == NULL || piece->kind != ASYNCORE__COPY || q->len > most) {
+        return false;
     }
-    q->tail->end += len;
-    q->len += len;
+    size_t room = piece->cap - piece->end;
+    char *begin = piece->data + piece->end, *to = begin;
+    room = room < most - q->len ? room : most - q->len;
+    for (; n > 0; iov++, n--) {
+        size_t len = iov->iov_len;
+        if (len > room || (len > 0 && iov->iov_base == NULL)) {
+            return false;
+        }
+        asyncore__copy(to, iov->iov_base, len);
+        to += len;
+        room -= len;
+    }
+    piece->end += (size_t)(to - begin);
+    q->len += (size_t)(to - begin);
+    return true;
 }
 
 /* Append a copy.  Where the spares (or NULL) do, no memory is allocated.
@@ -429,6 +446,8 @@ void asyncore__map_compact(struct asyncore_map *map);
 void asyncore__check_map(const struct asyncore_map *map);
 /* Overwrite a channel of ours that is about to be freed. */
 void asyncore__make_dead(struct asyncore_dispatcher *d);
+/* Abort, saying what was to be true. */
+void asyncore__must(bool true_, const char *what);
 #else
 static inline void
 asyncore__check_map(const struct asyncore_map *map)
@@ -440,6 +459,13 @@ static inline void
 asyncore__make_dead(struct asyncore_dispatcher *d)
 {
     (void)d;
+}
+
+static inline void
+asyncore__must(bool true_, const char *what)
+{
+    (void)true_;
+    (void)what;
 }
 #endif
 
@@ -806,6 +832,15 @@ asyncore__pending(const struct asyncore_dispatcher *d)
     return out != NULL && !asyncore__outq_empty(&out->queue);
 }
 
+/* Its owner's limits, or those of all. */
+extern const struct asyncore_limits asyncore__default_limits;
+
+static inline const struct asyncore_limits *
+asyncore__limits_of(const struct asyncore__output *out)
+{
+    return out->limits != NULL ? out->limits : &asyncore__default_limits;
+}
+
 /* May `len` more bytes be taken?  Returns 0, or why not. */
 int asyncore__output_check_all(struct asyncore_dispatcher *d, size_t len);
 
@@ -877,5 +912,61 @@ void asyncore__match_prepare(const char *needle, size_t len,
 struct asyncore__match asyncore__match(const struct asyncore__needle *needle,
                                        size_t held, const char *part,
                                        size_t len);
+
+/* ---- scan.c: short delimiters, many at once ---------------------------- */
+
+#define ASYNCORE__ENDS 128
+
+/* What is known of the stream ahead. */
+struct asyncore__ends {
+    const char *at;   /* all has been looked at that ends before this */
+    const char *base; /* there are ends at base + place[next … n) */
+    unsigned next, n;
+    unsigned words; /* of 64 places, to be looked at next time */
+    uint16_t place[ASYNCORE__ENDS];
+};
+
+static inline void
+asyncore__ends_init(struct asyncore__ends *ends, const char *at)
+{
+    ends->at = at;
+    ends->next = ends->n = 0;
+    ends->words = 1;
+}
+
+/* Find the delimiters whose last bytes are among up to `words` times 64 from
+ * ends->at on; fill in their ends, and how far it got.  Looks at the len - 1
+ * bytes before those, too. */
+typedef void asyncore__scan_fn(struct asyncore__ends *ends, const char *needle,
+                               size_t len, unsigned words);
+
+struct asyncore__scanner {
+    const char *name; /* of what the processor must have */
+    bool (*supported)(void);
+    asyncore__scan_fn *scan;
+};
+/* Best first, ends in NULLs; the one in use, NULL: none. */
+extern const struct asyncore__scanner asyncore__scanners[];
+extern _Atomic(asyncore__scan_fn *) asyncore__scan;
+
+/* The end of the next delimiter of len > 0 bytes in [from, to), the place
+ * after its last byte, or NULL.  At most about 2 * len + 2 looks per byte;
+ * and, where `ends` is begun anew, at most 64 * len that were in vain. */
+const char *asyncore__more_ends(struct asyncore__ends *ends,
+                                const char *needle, size_t len,
+                                const char *from, const char *to);
+
+static inline const char *
+asyncore__next_end(struct asyncore__ends *ends, const char *needle, size_t len,
+                   const char *from, const char *to)
+{
+    if (ends->next < ends->n) {
+        const char *end = ends->base + ends->place[ends->next++];
+        if ((size_t)(end - from) >= len) { /* or it overlaps the last */
+            return end;
+        }
+    }
+    return asyncore__more_ends(ends, needle, len, from, to);
+}
 
 #endif

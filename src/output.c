@@ -14,7 +14,7 @@
 #define PULL_MOST ((size_t)256 * 1024)
 #define SENDS_PER_PASS 16
 
-static const struct asyncore_limits default_limits = {
+const struct asyncore_limits asyncore__default_limits = {
     .high = ASYNCORE_HIGH_WATER,
     .low = ASYNCORE_LOW_WATER,
     .max = ASYNCORE_MAX_OUTPUT,
@@ -41,24 +41,18 @@ asyncore__output_clear(struct asyncore_dispatcher *d)
 
 /* ---- limits ---- */
 
-static const struct asyncore_limits *
-limits_of(const struct asyncore__output *out)
-{
-    return out->limits != NULL ? out->limits : &default_limits;
-}
-
 /* Pause reading, or resume it. */
 static void
 regulate(struct asyncore_dispatcher *d, const struct asyncore__output *out)
 {
     if (asyncore__has(d, ASYNCORE__PAUSED)) {
-        if (out->queue.len <= limits_of(out)->low) {
+        if (out->queue.len <= asyncore__limits_of(out)->low) {
             asyncore__unset(d, ASYNCORE__PAUSED);
             asyncore__set(d, ASYNCORE__DRAINED);
             asyncore__touch(d);
         }
     }
-    else if (out->queue.len > limits_of(out)->high) {
+    else if (out->queue.len > asyncore__limits_of(out)->high) {
         asyncore__set(d, ASYNCORE__PAUSED);
         asyncore__touch(d);
     }
@@ -90,7 +84,7 @@ asyncore__output_check_all(struct asyncore_dispatcher *d, size_t len)
     if (asyncore__has(d, ASYNCORE__SHUT) || d->closing) {
         return asyncore__fail(d, "send", -EPIPE);
     }
-    size_t max = limits_of(out)->max;
+    size_t max = asyncore__limits_of(out)->max;
     if (out->queue.len > max || len > max - out->queue.len) {
         return asyncore__fail(d, "send", -ENOBUFS);
     }
@@ -102,7 +96,7 @@ asyncore__output_queued(struct asyncore_dispatcher *d)
 {
     const struct asyncore__output *out = asyncore__output_of(d);
     asyncore__touch_output(d);
-    if (out->queue.len > limits_of(out)->high) {
+    if (out->queue.len > asyncore__limits_of(out)->high) {
         regulate(d, out);
     }
 }
@@ -310,6 +304,5 @@ asyncore__output_send(struct asyncore_dispatcher *d, const void *data,
         n = asyncore__transport_of(d)->send(d, data, len);
     } while (n == -EINTR);
     asyncore__set(d, ASYNCORE__SERVED);
-    return n == (ssize_t)len ? n
-                             : asyncore__output_sent_part(d, data, len, n);
+    return n == (ssize_t)len ? n : asyncore__output_sent_part(d, data, len, n);
 }

@@ -114,6 +114,13 @@ drop(struct asyncore__piece *piece)
 /* ---- copies ---- */
 
 static size_t
+room(const struct asyncore__piece *piece)
+{
+    bool mine = piece != NULL && piece->kind == ASYNCORE__COPY;
+    return mine ? piece->cap - piece->end : 0;
+}
+
+static size_t
 size_for(const struct asyncore__outq *q, size_t len)
 {
     size_t size = q->len < ROOM_MAX ? q->len : ROOM_MAX;
@@ -152,12 +159,10 @@ asyncore__outq_appendv(struct asyncore__outq *q,
     if (len == 0) {
         return 0;
     }
-    size_t space = asyncore__outq_room(q);
-    if (len <= space) {
-        asyncore__outq_fill(q, iov, n, len);
+    if (asyncore__outq_add(q, SIZE_MAX, iov, n)) {
         return 0;
     }
-    size_t first = space, rest = len - first, at = 0;
+    size_t first = room(q->tail), rest = len - first, at = 0;
     struct asyncore__piece *piece = take_piece(spares, size_for(q, rest));
     if (piece == NULL) {
         return -ENOMEM;
@@ -170,7 +175,7 @@ asyncore__outq_appendv(struct asyncore__outq *q,
     }
     else {
         link_piece(q, piece);
-        asyncore__outq_fill(q, iov, n, len);
+        asyncore__outq_add(q, SIZE_MAX, iov, n);
     }
     return 0;
 }

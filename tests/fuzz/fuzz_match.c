@@ -63,6 +63,38 @@ check_helpers(const char *needle, size_t nlen, const uint32_t *failure,
     free(haystack);
 }
 
+/* Short needles by each way to look for many at once, and by none. */
+static void
+check_scan(const char *needle, size_t nlen, const char *stream, size_t len,
+           asyncore__scan_fn *scan)
+{
+    char *copy = copy_of(stream, len);
+    const char *from = copy;
+    struct asyncore__ends ends;
+    asyncore__scan = scan;
+    asyncore__ends_init(&ends, from);
+    while (from != NULL) {
+        size_t left = len - (size_t)(from - copy);
+        size_t place = naive_find(from, left, needle, nlen);
+        const char *want = place < left ? from + place + nlen : NULL;
+        from = asyncore__next_end(&ends, needle, nlen, from, copy + len);
+        CHECK(from == want);
+    }
+    free(copy);
+}
+
+static void
+check_scans(const char *needle, size_t nlen, const char *stream, size_t len)
+{
+    check_scan(needle, nlen, stream, len, NULL);
+    for (const struct asyncore__scanner *s = asyncore__scanners;
+         s->name != NULL; s++) {
+        if (s->supported()) {
+            check_scan(needle, nlen, stream, len, s->scan);
+        }
+    }
+}
+
 /* The stream, which is the parts one after the other, as it was cut. */
 struct cut {
     const char *stream; /* of the message: from its beginning */
@@ -159,6 +191,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         from = ends[i];
     }
     check_helpers(bytes, nlen, failure, stream, len);
+    check_scans(bytes, nlen, stream, len);
     free(failure);
     free(bytes);
     free(all);
