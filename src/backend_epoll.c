@@ -1,9 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* backend_epoll.c - Linux's epoll(7), level-triggered.
+/* backend_epoll.c - Linux's epoll(7), level-triggered to those above it.
  *
  * Each registration carries descriptor and generation, so that an event of a
  * life that has passed is known as such.  The buffer for events grows with
- * the registrations: one wait reports all that is ready. */
+ * the registrations: one wait reports all that is ready.
+ *
+ * Level-triggered, the kernel looks at each ready socket once more in the next
+ * wait, which costs much where many are ready.  So a TCP connection that is
+ * only read from begins edge-triggered: as long as the receives after each
+ * event are short, which means that they have taken all there was (epoll(7)),
+ * nothing is missed.  Who leaves something behind, or may have, is registered
+ * level-triggered before the next wait, and stays so.
+ *
+ * A socket that is closed is not taken out before: the kernel does that, unless
+ * somebody else has the same open file, by dup() or fork().  Such a ghost is
+ * noticed at its first event, and a fresh epoll instance lays it. */
 #include <sys/epoll.h>
 
 #include "internal.h"
@@ -13,6 +24,10 @@ struct state {
     size_t watched; /* descriptors registered */
     struct epoll_event *events;
     size_t cap;
+    size_t reported; /* events[] that the last wait filled in */
+    bool haunted;    /* … an event of nobody's was among them */
+    bool forgot;     /* sockets were closed without being taken out */
+    bool shared;     /* epfd is known outside and must stay what it is */
 };
 
 static int
@@ -48,6 +63,10 @@ _Static_assert((unsigned)EPOLLIN == (unsigned)ASYNCORE__READ &&
                "the masks need no translation");
 #define SAME ((uint32_t)(EPOLLIN | EPOLLPRI | EPOLLOUT))
 
+/* What is watched edge-triggered.  With an urgent byte or the end of the stream
+ * a receive may be short and leave something: these two tell. */
+#define EDGES ((uint32_t)(EPOLLIN | EPOLLPRI | EPOLLRDHUP) | (uint32_t)EPOLLET)
+
 static inline unsigned
 from_epoll(uint32_t events)
 {
@@ -58,13 +77,60 @@ from_epoll(uint32_t events)
     return (events & SAME) | (hup ? (unsigned)ASYNCORE__HUP : 0);
 }
 
+/* ---- registrations ---- */
+
+/* Is the descriptor registered edge-triggered? */
+static uint32_t *
+by_edge(const struct asyncore_map *map, int fd)
+{
+    return &map->slots[fd].scratch;
+}
+
+static bool
+may_be_by_edge(const struct asyncore_map *map, int fd, unsigned mask)
+{
+    const struct state *st = map->state;
+    const struct asyncore_dispatcher *d = map->slots[fd].d;
+    return (mask & ~(unsigned)ASYNCORE__PRI) == ASYNCORE__READ && d != NULL &&
+           d->connected && asyncore__has(d, ASYNCORE__TCP) && !st->shared;
+}
+
 static int
 control(struct asyncore_map *map, int op, int fd, unsigned mask)
 {
     const struct state *st = map->state;
     uint64_t generation = map->slots[fd].generation;
-    return map->world->epoll_ctl(map->world, st->epfd, op, fd, mask,
+    uint32_t events = mask != 0 && *by_edge(map, fd) ? EDGES : mask;
+    return map->world->epoll_ctl(map->world, st->epfd, op, fd, events,
                                  generation << 32 | (uint32_t)fd);
+}
+
+/* Somebody may have put another file under the number, by dup2(). */
+static int
+change(struct asyncore_map *map, int fd, unsigned mask)
+{
+    int err = control(map, EPOLL_CTL_MOD, fd, mask);
+    return err == -ENOENT ? control(map, EPOLL_CTL_ADD, fd, mask) : err;
+}
+
+static int
+add(struct asyncore_map *map, int fd, unsigned mask)
+{
+    int err = control(map, EPOLL_CTL_ADD, fd, mask);
+    return err == -EEXIST ? control(map, EPOLL_CTL_MOD, fd, mask) : err;
+}
+
+/* From edges to levels: the kernel looks at it anew. */
+static int
+level(struct asyncore_map *map, int fd)
+{
+    *by_edge(map, fd) = false;
+    int err = change(map, fd, map->slots[fd].armed);
+    if (err >= 0 || err == -EBADF) {
+        return 0;
+    }
+    *by_edge(map, fd) = true; /* to be tried again */
+    return err;
 }
 
 static int
@@ -75,30 +141,124 @@ modify(struct asyncore_map *map, int fd, unsigned from, unsigned to)
         st->watched--; /* also if the kernel has forgotten it already */
         return control(map, EPOLL_CTL_DEL, fd, 0);
     }
+    *by_edge(map, fd) = may_be_by_edge(map, fd, to);
     if (from != 0) {
-        int err = control(map, EPOLL_CTL_MOD, fd, to);
-        /* Somebody put another file under the number, by dup2(). */
-        return err == -ENOENT ? control(map, EPOLL_CTL_ADD, fd, to) : err;
+        return change(map, fd, to);
     }
     int err = asyncore__reserve(&st->events, &st->cap, st->watched + 1,
                                 sizeof *st->events);
-    if (err < 0) {
-        return err;
-    }
-    err = control(map, EPOLL_CTL_ADD, fd, to);
-    if (err == -EEXIST) {
-        err = control(map, EPOLL_CTL_MOD, fd, to);
-    }
     if (err >= 0) {
-        st->watched++;
+        err = add(map, fd, to);
+    }
+    st->watched += err >= 0;
+    return err;
+}
+
+static void
+forget(struct asyncore_map *map, int fd, unsigned from)
+{
+    struct state *st = map->state;
+    (void)from;
+    st->watched--;
+    if (st->shared) {
+        (void)control(map, EPOLL_CTL_DEL, fd, 0);
+    }
+    else {
+        st->forgot = true;
+    }
+}
+
+/* A fresh instance, with all that are watched.  Without a descriptor for it,
+ * the old one has to do a while longer. */
+static int
+start_anew(struct asyncore_map *map)
+{
+    struct state *st = map->state;
+    int old = st->epfd;
+    int epfd = map->world->epoll_create(map->world);
+    if (epfd < 0) {
+        return epfd;
+    }
+    int err = 0;
+    st->epfd = epfd;
+    for (size_t fd = 0; fd < map->nslots && err >= 0; fd++) {
+        const struct asyncore__slot *slot = &map->slots[fd];
+        if (slot->armed != 0 && !slot->always) {
+            err = add(map, (int)fd, slot->armed);
+            err = err == -EBADF ? 0 : err; /* closed behind its channel */
+        }
+    }
+    st->epfd = err >= 0 ? epfd : old;
+    map->world->close(map->world, err >= 0 ? old : epfd);
+    if (err >= 0) {
+        st->haunted = st->forgot = false;
     }
     return err;
+}
+
+/* ---- waiting ---- */
+
+/* Is nothing left of what this event was about, or is it no business of the
+ * edges? */
+static bool
+is_settled(const struct asyncore_map *map, const struct epoll_event *event)
+{
+    int fd = (int)(uint32_t)event->data.u64;
+    const struct asyncore__slot *slot = &map->slots[fd];
+    if (slot->d == NULL || slot->armed == 0 || !*by_edge(map, fd) ||
+        slot->generation != (uint32_t)(event->data.u64 >> 32)) {
+        return true;
+    }
+    return event->events == (uint32_t)EPOLLIN &&
+           asyncore__has(slot->d, ASYNCORE__DRY);
+}
+
+/* Before the next wait: who has not taken all of what the last one reported
+ * gets no edge for it.  Level-triggered, the kernel looks for itself. */
+static int
+settle(struct asyncore_map *map)
+{
+    struct state *st = map->state;
+    for (; st->reported > 0; st->reported--) {
+        const struct epoll_event *event = &st->events[st->reported - 1];
+        int err = is_settled(map, event)
+                      ? 0
+                      : level(map, (int)(uint32_t)event->data.u64);
+        if (err < 0) {
+            return err;
+        }
+    }
+    return 0;
+}
+
+static int
+report(struct asyncore_map *map, const struct epoll_event *event)
+{
+    struct state *st = map->state;
+    uint64_t data = event->data.u64;
+    int fd = (int)(uint32_t)data;
+    uint32_t generation = (uint32_t)(data >> 32);
+    const struct asyncore__slot *slot = &map->slots[fd];
+    if (slot->d != NULL && slot->generation == generation) {
+        asyncore__unset(slot->d, ASYNCORE__DRY);
+    }
+    else if (fd != map->wake_fd[0]) {
+        st->haunted = true;
+    }
+    return asyncore__report(map, fd, generation, from_epoll(event->events));
 }
 
 static int
 wait(struct asyncore_map *map, int64_t timeout)
 {
     struct state *st = map->state;
+    int err = settle(map);
+    if (err < 0) {
+        return err;
+    }
+    if (st->haunted && !st->shared) {
+        (void)start_anew(map);
+    }
     struct epoll_event spare;
     struct epoll_event *events = st->cap > 0 ? st->events : &spare;
     int max = st->cap > 0 ? (int)st->cap : 1;
@@ -106,22 +266,32 @@ wait(struct asyncore_map *map, int64_t timeout)
     if (n < 0) {
         return n;
     }
+    st->reported = st->cap > 0 ? (size_t)n : 0;
     for (int i = 0; i < n; i++) {
-        uint64_t data = events[i].data.u64;
-        int err =
-            asyncore__report(map, (int)(uint32_t)data, (uint32_t)(data >> 32),
-                             from_epoll(events[i].events));
-        if (err < 0) {
-            return i > 0 ? 0 : err;
-        }
+        int err2 = report(map, &events[i]);
+        err = err2 < 0 ? err2 : err;
     }
-    return 0;
+    return err;
 }
 
+/* Somebody else is going to wait, who settles nothing. */
 static int
-get_fileno(const struct asyncore_map *map)
+get_fileno(struct asyncore_map *map)
 {
-    const struct state *st = map->state;
+    struct state *st = map->state;
+    int err = 0;
+    for (size_t fd = 0; fd < map->nslots && err >= 0 && !st->shared; fd++) {
+        if (map->slots[fd].armed != 0 && *by_edge(map, (int)fd)) {
+            err = level(map, (int)fd);
+        }
+    }
+    if (err >= 0 && st->forgot) {
+        err = start_anew(map);
+    }
+    if (err < 0) {
+        return err;
+    }
+    st->shared = true;
     return st->epfd;
 }
 
@@ -131,6 +301,7 @@ const struct asyncore__backend asyncore__backend_epoll = {
     .init = init,
     .fini = fini,
     .modify = modify,
+    .forget = forget,
     .wait = wait,
     .fileno = get_fileno,
 };

@@ -149,17 +149,26 @@ asyncore_add_channel(struct asyncore_dispatcher *d, struct asyncore_map *map)
     return 0;
 }
 
+static void
+leave_map(struct asyncore_dispatcher *d, bool closing)
+{
+    if (!asyncore__in_map(d)) {
+        return;
+    }
+    if (asyncore__class_of(d)->leaving != NULL) {
+        asyncore__class_of(d)->leaving(d);
+    }
+    asyncore__idle_clear(d);
+    asyncore__rest_clear(d);
+    asyncore__map_remove(d, closing);
+}
+
 int
 asyncore_del_channel(struct asyncore_dispatcher *d)
 {
     int err = asyncore__check_open(d);
-    if (err >= 0 && asyncore__in_map(d)) {
-        if (asyncore__class_of(d)->leaving != NULL) {
-            asyncore__class_of(d)->leaving(d);
-        }
-        asyncore__idle_clear(d);
-        asyncore__rest_clear(d);
-        asyncore__map_remove(d);
+    if (err >= 0) {
+        leave_map(d, false);
     }
     return err;
 }
@@ -168,10 +177,10 @@ asyncore_del_channel(struct asyncore_dispatcher *d)
 
 /* The channel has no descriptor any more; returns what it was. */
 static int
-leave(struct asyncore_dispatcher *d)
+leave(struct asyncore_dispatcher *d, bool closing)
 {
     int fd = d->fd;
-    asyncore_del_channel(d);
+    leave_map(d, closing);
     d->fd = -1;
     d->connected = d->accepting = d->connecting = d->closing = 0;
     d->map->open--;
@@ -196,7 +205,7 @@ asyncore_close(struct asyncore_dispatcher *d)
         return 0;
     }
     struct asyncore__world *w = d->map->world;
-    int err = w->close(w, leave(d));
+    int err = w->close(w, leave(d, true));
     /* Closed it is, whatever close(2) says. */
     bool harmless = err >= 0 || err == -EBADF || err == -ENOTCONN ||
                     err == -EINTR || err == -EINPROGRESS;
@@ -207,7 +216,7 @@ int
 asyncore_detach(struct asyncore_dispatcher *d)
 {
     int err = asyncore__check_open(d);
-    return err < 0 ? err : leave(d);
+    return err < 0 ? err : leave(d, false);
 }
 
 /* ---- text ---- */
@@ -465,7 +474,7 @@ asyncore_dispatcher_handle_error(struct asyncore_dispatcher *d,
 struct asyncore__accepted *
 asyncore__accepted(void)
 {
-    static _Thread_local struct asyncore__accepted accepted = {-1, NULL};
+    static _Thread_local struct asyncore__accepted accepted = {.fd = -1};
     return &accepted;
 }
 
@@ -475,7 +484,8 @@ asyncore__hand_over(struct asyncore_dispatcher *d, int fd,
 {
     struct asyncore__accepted *accepted = asyncore__accepted();
     struct asyncore__accepted outer = *accepted;
-    *accepted = (struct asyncore__accepted){fd, addr};
+    *accepted = (struct asyncore__accepted){
+        fd, asyncore__has(d, ASYNCORE__TCP), addr};
     struct asyncore_map *map = asyncore__enter(d);
     int rc = ASYNCORE__VIRTUAL(d, handle_accepted)(d, fd, addr);
     asyncore__leave(d, map);

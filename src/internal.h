@@ -311,7 +311,9 @@ enum {
     ASYNCORE__REFUSED = 1 << 19,   /* by the backend */
     ASYNCORE__CHANGED = 1 << 20,   /* touched for its interest */
     ASYNCORE__DESTROYED = 1 << 18, /* `destroy` has been called */
-    ASYNCORE__PLAIN = 1 << 21      /* nothing unusual: see interest.c */
+    ASYNCORE__PLAIN = 1 << 21,     /* nothing unusual: see interest.c */
+    ASYNCORE__TCP = 1 << 22,       /* a stream that is for certain TCP's */
+    ASYNCORE__DRY = 1 << 23        /* the last recv took all there was */
 };
 
 static inline bool
@@ -421,8 +423,9 @@ int asyncore__map_create(const char *backend, struct asyncore__world *world,
 int asyncore__map_check(const struct asyncore_map *map);
 /* Put d, which has a descriptor, into the map. */
 int asyncore__map_add(struct asyncore_map *map, struct asyncore_dispatcher *d);
-/* Take it out.  Must come before its descriptor is closed. */
-void asyncore__map_remove(struct asyncore_dispatcher *d);
+/* Take it out, before its descriptor is closed; `closing`: that follows at
+ * once. */
+void asyncore__map_remove(struct asyncore_dispatcher *d, bool closing);
 /* Tell the backend what a descriptor waits for now.  Cannot fail but with
  * what the backend says; a refusal is kept as `always`. */
 int asyncore__arm(struct asyncore_map *map, int fd, unsigned mask);
@@ -485,11 +488,14 @@ struct asyncore__backend {
      * does not poll this kind of file; it counts as always ready. */
     int (*modify)(struct asyncore_map *map, int fd, unsigned from,
                   unsigned to);
+    /* The descriptor of a socket, that was watched for `from`, is going to be
+     * closed, and need not be taken out by modify(); NULL = it must be. */
+    void (*forget)(struct asyncore_map *map, int fd, unsigned from);
     /* Wait, once, for at most timeout ns (-1: for ever); asyncore__report()
      * what is ready, all of it.  Returns 0 or a negated errno. */
     int (*wait)(struct asyncore_map *map, int64_t timeout);
     /* A descriptor that is readable when wait() would report; NULL = none. */
-    int (*fileno)(const struct asyncore_map *map);
+    int (*fileno)(struct asyncore_map *map);
 };
 
 extern const struct asyncore__backend asyncore__backend_epoll;
@@ -792,6 +798,7 @@ int asyncore__io_failed(struct asyncore_dispatcher *d, const char *op,
  * made a channel of yet; fd is -1 if there is none. */
 struct asyncore__accepted {
     int fd;
+    bool tcp;
     const struct asyncore_addr *addr;
 };
 struct asyncore__accepted *asyncore__accepted(void);

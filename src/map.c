@@ -337,11 +337,32 @@ asyncore__map_add(struct asyncore_map *map, struct asyncore_dispatcher *d)
     return 0;
 }
 
+/* Have the backend watch a socket no more that is going to be closed. */
+static void
+forget(struct asyncore_map *map, int fd)
+{
+    struct asyncore__slot *slot = &map->slots[fd];
+    if (map->backend->forget == NULL || slot->armed == 0 || slot->always ||
+        asyncore__map_check(map) < 0) {
+        asyncore__arm(map, fd, 0);
+        return;
+    }
+    unsigned from = slot->armed;
+    slot->armed = 0;
+    map->backend->forget(map, fd, from);
+}
+
 void
-asyncore__map_remove(struct asyncore_dispatcher *d)
+asyncore__map_remove(struct asyncore_dispatcher *d, bool closing)
 {
     struct asyncore_map *map = d->map;
-    asyncore__arm(map, d->fd, 0);
+    /* Of a file, the channel has but a dup(). */
+    if (closing && asyncore__transport_of(d) == &asyncore__socket_transport) {
+        forget(map, d->fd);
+    }
+    else {
+        asyncore__arm(map, d->fd, 0);
+    }
     map->slots[d->fd].d = NULL;
     order_drop(&map->all, d);
     if (asyncore__is_asked(d)) {

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* socket.c - what a channel does with its socket: create, bind, listen,
  * connect, accept, send, receive; its addresses. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* SO_PROTOCOL */
+#endif
 #include "internal.h"
 
 static struct asyncore__world *
@@ -148,15 +151,32 @@ asyncore_create_socket(struct asyncore_dispatcher *d, int family, int type)
         world(d)->close(world(d), fd);
         return asyncore__fail(d, "create_socket", err);
     }
+    if (type == SOCK_STREAM && family != AF_UNIX) {
+        asyncore__set(d, ASYNCORE__TCP);
+    }
     return 0;
 }
 
 /* What a foreign socket is: stream or not, connected to whom, listening. */
 struct kind {
-    bool stream, connected, listening;
+    bool stream, tcp, connected, listening;
     int error; /* the connection has ended already, by this */
     struct asyncore_addr peer;
 };
+
+static bool
+is_tcp(struct asyncore__world *w, int fd)
+{
+#ifdef SO_PROTOCOL
+    int protocol;
+    return w->getsockopt(w, fd, SOL_SOCKET, SO_PROTOCOL, &protocol) >= 0 &&
+           protocol == IPPROTO_TCP;
+#else
+    (void)w;
+    (void)fd;
+    return false;
+#endif
+}
 
 static int
 find_kind(struct asyncore__world *w, int fd, struct kind *kind)
@@ -167,6 +187,7 @@ find_kind(struct asyncore__world *w, int fd, struct kind *kind)
         return err;
     }
     kind->stream = type != SOCK_DGRAM && type != SOCK_RAW;
+    kind->tcp = kind->stream && is_tcp(w, fd);
     err = w->getpeername(w, fd, &kind->peer);
     kind->connected = err >= 0;
     if (err == -ENOTCONN || err == -EINVAL) {
@@ -218,6 +239,7 @@ asyncore_set_socket(struct asyncore_dispatcher *d, int fd)
     if (fd == accepted->fd) {
         /* Just accepted here: all is known, and no system call needed. */
         kind.stream = kind.connected = true;
+        kind.tcp = accepted->tcp;
         kind.peer = *accepted->addr;
     }
     else {
@@ -233,6 +255,7 @@ asyncore_set_socket(struct asyncore_dispatcher *d, int fd)
     if (err < 0) {
         return asyncore__fail(d, "set_socket", err);
     }
+    asyncore__set(d, kind.tcp ? (unsigned)ASYNCORE__TCP : 0);
     d->connected = kind.connected;
     d->error = kind.error;
     asyncore__set_addr(d, &kind.peer);
@@ -536,11 +559,13 @@ received_none(struct asyncore_dispatcher *d, int result)
     return asyncore__has(d, ASYNCORE__STREAM) ? asyncore__end_of_stream(d) : 0;
 }
 
-/* The kernel's answer to a receive. */
+/* The kernel's answer to a receive of at most len bytes. */
 static inline ssize_t
-received(struct asyncore_dispatcher *d, ssize_t n)
+received(struct asyncore_dispatcher *d, size_t len, ssize_t n)
 {
-    asyncore__set(d, ASYNCORE__SERVED);
+    bool dry = n < (ssize_t)len;
+    asyncore__unset(d, ASYNCORE__DRY);
+    asyncore__set(d, ASYNCORE__SERVED | (dry ? (unsigned)ASYNCORE__DRY : 0));
     return n > 0 ? n : received_none(d, (int)n);
 }
 
@@ -559,7 +584,7 @@ asyncore_recv(struct asyncore_dispatcher *d, void *buf, size_t len)
         return recv_any(d, buf, len);
     }
     ssize_t n = world(d)->recv(world(d), d->fd, buf, len, 0);
-    return n != -EINTR ? received(d, n) : recv_any(d, buf, len);
+    return n != -EINTR ? received(d, len, n) : recv_any(d, buf, len);
 }
 
 ssize_t
@@ -573,7 +598,7 @@ asyncore_dispatcher_recv(struct asyncore_dispatcher *d, void *buf, size_t len)
     do {
         n = asyncore__transport_of(d)->recv(d, buf, len);
     } while (n == -EINTR);
-    return received(d, n);
+    return received(d, len, n);
 }
 
 ssize_t
@@ -593,7 +618,7 @@ asyncore_recvfrom(struct asyncore_dispatcher *d, void *buf, size_t len,
     if (ret_from != NULL && n >= 0) {
         *ret_from = from;
     }
-    return received(d, n);
+    return received(d, len, n);
 }
 
 ssize_t
