@@ -12,9 +12,9 @@
  * nothing is missed.  Who leaves something behind, or may have, is registered
  * level-triggered before the next wait, and stays so.
  *
- * A socket that is closed is not taken out before: the kernel does that, unless
- * somebody else has the same open file, by dup() or fork().  Such a ghost is
- * noticed at its first event, and a fresh epoll instance lays it. */
+ * A socket that is closed is not taken out before: the kernel does that,
+ * unless somebody else has the same open file, by dup() or fork().  Such a
+ * ghost is noticed at its first event, and a fresh epoll instance lays it. */
 #include <sys/epoll.h>
 
 #include "internal.h"
@@ -63,8 +63,8 @@ _Static_assert((unsigned)EPOLLIN == (unsigned)ASYNCORE__READ &&
                "the masks need no translation");
 #define SAME ((uint32_t)(EPOLLIN | EPOLLPRI | EPOLLOUT))
 
-/* What is watched edge-triggered.  With an urgent byte or the end of the stream
- * a receive may be short and leave something: these two tell. */
+/* What is watched edge-triggered.  With an urgent byte or the end of the
+ * stream a receive may be short and leave something: these two tell. */
 #define EDGES ((uint32_t)(EPOLLIN | EPOLLPRI | EPOLLRDHUP) | (uint32_t)EPOLLET)
 
 static inline unsigned
@@ -198,19 +198,19 @@ start_anew(struct asyncore_map *map)
 
 /* ---- waiting ---- */
 
-/* Is nothing left of what this event was about, or is it no business of the
- * edges? */
+/* May something be left of what the event was about, that no edge will tell
+ * of? */
 static bool
-is_settled(const struct asyncore_map *map, const struct epoll_event *event)
+is_unsettled(const struct asyncore_map *map, const struct epoll_event *event)
 {
     int fd = (int)(uint32_t)event->data.u64;
     const struct asyncore__slot *slot = &map->slots[fd];
     if (slot->d == NULL || slot->armed == 0 || !*by_edge(map, fd) ||
         slot->generation != (uint32_t)(event->data.u64 >> 32)) {
-        return true;
+        return false;
     }
-    return event->events == (uint32_t)EPOLLIN &&
-           asyncore__has(slot->d, ASYNCORE__DRY);
+    return event->events != (uint32_t)EPOLLIN ||
+           asyncore__has(slot->d, ASYNCORE__UNSETTLED);
 }
 
 /* Before the next wait: who has not taken all of what the last one reported
@@ -221,17 +221,20 @@ settle(struct asyncore_map *map)
     struct state *st = map->state;
     for (; st->reported > 0; st->reported--) {
         const struct epoll_event *event = &st->events[st->reported - 1];
-        int err = is_settled(map, event)
-                      ? 0
-                      : level(map, (int)(uint32_t)event->data.u64);
+        int fd = (int)(uint32_t)event->data.u64;
+        int err = is_unsettled(map, event) ? level(map, fd) : 0;
         if (err < 0) {
             return err;
         }
+        if (map->slots[fd].d != NULL) {
+            asyncore__unset(map->slots[fd].d, ASYNCORE__UNSETTLED);
+        }
     }
+    map->unsettled = 0;
     return 0;
 }
 
-static int
+static inline int
 report(struct asyncore_map *map, const struct epoll_event *event)
 {
     struct state *st = map->state;
@@ -239,11 +242,13 @@ report(struct asyncore_map *map, const struct epoll_event *event)
     int fd = (int)(uint32_t)data;
     uint32_t generation = (uint32_t)(data >> 32);
     const struct asyncore__slot *slot = &map->slots[fd];
-    if (slot->d != NULL && slot->generation == generation) {
-        asyncore__unset(slot->d, ASYNCORE__DRY);
+    if (slot->d == NULL || slot->generation != generation) {
+        st->haunted |= fd != map->wake_fd[0];
     }
-    else if (fd != map->wake_fd[0]) {
-        st->haunted = true;
+    else if (slot->scratch) {
+        asyncore__set(slot->d, ASYNCORE__UNSETTLED);
+        /* What is odd about an event stays to be looked at. */
+        map->unsettled += event->events == (uint32_t)EPOLLIN ? 1 : 2;
     }
     return asyncore__report(map, fd, generation, from_epoll(event->events));
 }
@@ -252,7 +257,7 @@ static int
 wait(struct asyncore_map *map, int64_t timeout)
 {
     struct state *st = map->state;
-    int err = settle(map);
+    int err = map->unsettled > 0 ? settle(map) : 0;
     if (err < 0) {
         return err;
     }

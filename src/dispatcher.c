@@ -484,8 +484,8 @@ asyncore__hand_over(struct asyncore_dispatcher *d, int fd,
 {
     struct asyncore__accepted *accepted = asyncore__accepted();
     struct asyncore__accepted outer = *accepted;
-    *accepted = (struct asyncore__accepted){
-        fd, asyncore__has(d, ASYNCORE__TCP), addr};
+    *accepted =
+        (struct asyncore__accepted){fd, asyncore__has(d, ASYNCORE__TCP), addr};
     struct asyncore_map *map = asyncore__enter(d);
     int rc = ASYNCORE__VIRTUAL(d, handle_accepted)(d, fd, addr);
     asyncore__leave(d, map);

@@ -313,7 +313,8 @@ enum {
     ASYNCORE__DESTROYED = 1 << 18, /* `destroy` has been called */
     ASYNCORE__PLAIN = 1 << 21,     /* nothing unusual: see interest.c */
     ASYNCORE__TCP = 1 << 22,       /* a stream that is for certain TCP's */
-    ASYNCORE__DRY = 1 << 23        /* the last recv took all there was */
+    ASYNCORE__UNSETTLED = 1
+                          << 23 /* of its last event, something may be left */
 };
 
 static inline bool
@@ -392,6 +393,7 @@ struct asyncore_map {
     size_t nalways, always_cap;
     struct asyncore__ready *ready; /* a stack: nested passes go on top */
     size_t nready, ready_cap;
+    size_t unsettled; /* … that are, at most: see backend_epoll.c */
     struct asyncore__timers timers;
     unsigned depth; /* passes and handlers running: nobody is destroyed */
     unsigned loops; /* asyncore_loop()s running */
@@ -520,8 +522,8 @@ asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
                  unsigned mask)
 {
     const struct asyncore__slot *slot = &map->slots[fd];
-    if (slot->d == NULL || slot->generation != generation ||
-        map->nready == map->ready_cap) {
+    bool known = slot->d != NULL && slot->generation == generation;
+    if (!known || map->nready == map->ready_cap) {
         return asyncore__report_other(map, fd, generation, mask);
     }
     map->ready[map->nready++] =

@@ -368,7 +368,8 @@ asyncore__map_remove(struct asyncore_dispatcher *d, bool closing)
     if (asyncore__is_asked(d)) {
         order_drop(&map->asked, d);
     }
-    asyncore__unset(d, ASYNCORE__IN_MAP | ASYNCORE__PLAIN);
+    asyncore__unset(d,
+                    ASYNCORE__IN_MAP | ASYNCORE__PLAIN | ASYNCORE__UNSETTLED);
 }
 
 /* ---- what the backend knows ---- */

@@ -563,9 +563,11 @@ received_none(struct asyncore_dispatcher *d, int result)
 static inline ssize_t
 received(struct asyncore_dispatcher *d, size_t len, ssize_t n)
 {
-    bool dry = n < (ssize_t)len;
-    asyncore__unset(d, ASYNCORE__DRY);
-    asyncore__set(d, ASYNCORE__SERVED | (dry ? (unsigned)ASYNCORE__DRY : 0));
+    asyncore__set(d, ASYNCORE__SERVED);
+    if (asyncore__has(d, ASYNCORE__UNSETTLED) && n < (ssize_t)len) {
+        asyncore__unset(d, ASYNCORE__UNSETTLED); /* that was all */
+        d->map->unsettled--;
+    }
     return n > 0 ? n : received_none(d, (int)n);
 }
 

@@ -209,7 +209,9 @@ static void
 want_of_memory_for_reports_loses_no_edge(void **state)
 {
     (void)state;
-    enum { N = 40 };
+    enum {
+        N = 40
+    };
     int peer[N];
     struct chan *c[N];
     for (int i = 0; i < N; i++) {
