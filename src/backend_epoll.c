@@ -238,19 +238,22 @@ static inline int
 report(struct asyncore_map *map, const struct epoll_event *event)
 {
     struct state *st = map->state;
-    uint64_t data = event->data.u64;
-    int fd = (int)(uint32_t)data;
-    uint32_t generation = (uint32_t)(data >> 32);
+    int fd = (int)(uint32_t)event->data.u64;
+    uint32_t generation = (uint32_t)(event->data.u64 >> 32);
+    unsigned mask = from_epoll(event->events);
     const struct asyncore__slot *slot = &map->slots[fd];
     if (slot->d == NULL || slot->generation != generation) {
         st->haunted |= fd != map->wake_fd[0];
     }
     else if (slot->scratch) {
         asyncore__set(slot->d, ASYNCORE__UNSETTLED);
-        /* What is odd about an event stays to be looked at. */
-        map->unsettled += event->events == (uint32_t)EPOLLIN ? 1 : 2;
+        map->unsettled++;
+        if (event->events != (uint32_t)EPOLLIN) {
+            map->unsettled++; /* settled only by a look at the event */
+            mask &= slot->armed | (unsigned)ASYNCORE__HUP;
+        }
     }
-    return asyncore__report(map, fd, generation, from_epoll(event->events));
+    return asyncore__report(map, fd, generation, mask);
 }
 
 static int
