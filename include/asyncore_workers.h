@@ -22,8 +22,8 @@
  * are made, started, joined and freed by one thread, which is none of them;
  * what may be called from anywhere says so.  The functions of
  * asyncore_set_log() and asyncore_set_allocator() are called by all workers,
- * at the same time.  In the child of a fork() the workers are the parent's,
- * and all that would end them returns -ECHILD.
+ * at the same time.  In the child of a fork() the workers are the parent's:
+ * what would change them returns -ECHILD.
  */
 #ifndef ASYNCORE_WORKERS_H
 #define ASYNCORE_WORKERS_H

@@ -191,8 +191,12 @@ int
 asyncore_workers_hand_over(struct asyncore_workers *w, unsigned index, int fd,
                            asyncore_adopt_fn *fn, void *arg)
 {
-    if (w == NULL || index >= w->n || fd < 0 || fn == NULL) {
-        return -EINVAL;
+    int err = check(w);
+    if (err >= 0 && (index >= w->n || fd < 0 || fn == NULL)) {
+        err = -EINVAL;
+    }
+    if (err < 0) {
+        return err;
     }
     struct handed *h = asyncore__calloc(sizeof *h);
     if (h == NULL) {
@@ -201,7 +205,7 @@ asyncore_workers_hand_over(struct asyncore_workers *w, unsigned index, int fd,
     h->fd = fd;
     h->fn = fn;
     h->arg = arg;
-    int err = give(&w->workers[index], h);
+    err = give(&w->workers[index], h);
     if (err < 0) {
         asyncore__free(h);
     }

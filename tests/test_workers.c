@@ -206,7 +206,7 @@ static int
 listen_tcp(void)
 {
     int listener = asyncore_workers_listen(workers, AF_INET, "127.0.0.1", 0,
-                                           64, &server, &seen);
+                                           256, &server, &seen);
     assert_true(listener >= 0);
     return port_of_listener(listener);
 }
@@ -1176,12 +1176,13 @@ stop_once_more_changes_the_time(void **state)
     assert_ended(fd);
 }
 
-/* What the kernel has accepted is not lost, nor is what it has received. */
+/* What the kernel has accepted is not lost, nor is what it has received: also
+ * if it is more than a pass takes. */
 static void
 stop_takes_the_connections_that_are_queued(void **state)
 {
     (void)state;
-    int fds[20];
+    int fds[200];
     int port = serve(1);
     hold(0);
     for (size_t i = 0; i < COUNT(fds); i++) {
@@ -1205,10 +1206,10 @@ static void
 stop_takes_what_is_queued_for_all(void **state)
 {
     (void)state;
-    int fds[20];
+    int fds[200];
     create(3);
     assert_int_equal(asyncore_workers_listen(workers, AF_UNIX, unix_name(), 0,
-                                             64, &server, &seen),
+                                             256, &server, &seen),
                      0);
     assert_int_equal(asyncore_workers_start(workers), 0);
     hold(0);
@@ -1452,6 +1453,8 @@ misuse(void)
     if (asyncore_workers_start(workers) == -ECHILD &&
         asyncore_workers_stop(workers, 0) == -ECHILD &&
         asyncore_workers_join(workers) == -ECHILD &&
+        asyncore_workers_hand_over(workers, 0, 0, adopt_echo, NULL) ==
+            -ECHILD &&
         asyncore_workers_free(workers) == -ECHILD) {
         kill(getpid(), SIGKILL);
     }

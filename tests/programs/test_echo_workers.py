@@ -130,6 +130,19 @@ class EchoWorkers(harness.TestCase):
         )
         self.assert_fails(result, 1, "Address already in use")
 
+    def test_restart(self):
+        """Connections of a server that has gone do not keep its port."""
+        with harness.connect(self.server.address) as sock:
+            sock.sendall(b"x")
+            self.assertEqual(sock.recv(1), b"x")
+            self.server.popen.kill()
+            self.server.wait()
+            with harness.serve(
+                "echo_workers", "-w", 2, *self.server.address
+            ) as server, harness.connect(server.address) as another:
+                another.sendall(b"y")
+                self.assertEqual(another.recv(1), b"y")
+
     def test_unix(self):
         """An abstract socket has one listener, which deals out in turn."""
         name = f"@asyncore-echo-workers-{os.getpid()}"
