@@ -399,6 +399,126 @@ set_in_the_collector(void **state)
     assert_int_equal(t->found, 2);
 }
 
+/* ---- long reads, by each way to look for delimiters ---- */
+
+/* A stream, cut as the terminators say that are set on the way. */
+static struct {
+    char bytes[60000];
+    size_t at, messages;
+    struct asynchat_terminator term;
+    uint64_t seed;
+} cut;
+
+static uint32_t
+cut_dice(uint32_t sides)
+{
+    cut.seed = cut.seed * UINT64_C(6364136223846793005) + 1442695040888963407u;
+    return (uint32_t)(((cut.seed >> 33) * sides) >> 31);
+}
+
+/* How long the next message is, or SIZE_MAX: the rest is none. */
+static size_t
+cut_next(void)
+{
+    size_t left = sizeof cut.bytes - cut.at;
+    if (cut.term.kind == ASYNCHAT_COUNT) {
+        return cut.term.len <= left ? cut.term.len : SIZE_MAX;
+    }
+    for (size_t len = 0; len + cut.term.len <= left; len++) {
+        if (memcmp(cut.bytes + cut.at + len, cut.term.data, cut.term.len) ==
+            0) {
+            return len;
+        }
+    }
+    return SIZE_MAX;
+}
+
+/* Another terminator, or the same anew, or nothing of that. */
+static void
+cut_otherwise(struct talk *t, uint32_t most)
+{
+    static const char *const delimiters[] = {"\n", "\r\n", "\n\r\n", "\n.",
+                                             "aa"};
+    uint32_t what = cut_dice(most);
+    if (cut.term.kind == ASYNCHAT_COUNT || what < COUNT(delimiters)) {
+        const char *d = delimiters[what % COUNT(delimiters)];
+        cut.term.kind = ASYNCHAT_DELIMITER;
+        cut.term.data = d;
+        cut.term.len = strlen(d);
+        assert_int_equal(asynchat_set_terminator(&t->chat, d, strlen(d)), 0);
+    }
+    else if (what == COUNT(delimiters)) {
+        cut.term.kind = ASYNCHAT_COUNT;
+        cut.term.len = 1 + cut_dice(300);
+        asynchat_set_terminator_count(&t->chat, cut.term.len);
+    }
+    else if (what == COUNT(delimiters) + 1) {
+        asynchat_set_max_message(&t->chat, cut_dice(2) * 100000);
+    }
+}
+
+static int
+check_cut(struct talk *t)
+{
+    size_t len = cut_next();
+    assert_int_equal(t->message.len, len);
+    assert_memory_equal(t->message.data, cut.bytes + cut.at, len);
+    cut.at += len;
+    cut.at += cut.term.kind == ASYNCHAT_DELIMITER ? cut.term.len : 0;
+    cut.messages++;
+    struct asyncore_bytes rest = asynchat_unread(&t->chat);
+    assert_int_equal(rest.len, sizeof cut.bytes - cut.at);
+    cut_otherwise(t, (uint32_t)t->value);
+    return 0;
+}
+
+static void
+cut_long_reads(uint64_t seed)
+{
+    static const int how_rarely[] = {7, 30, 1000};
+    cut.seed = seed;
+    for (size_t i = 0; i < COUNT(how_rarely); i++) {
+        uint32_t longest = 1u << (1 + cut_dice(12));
+        for (size_t at = 0, line = 0; at < sizeof cut.bytes; at++) {
+            line = line == 0 ? 1 + cut_dice(longest) : line - 1;
+            cut.bytes[at] = line == 1   ? '\r'
+                            : line == 0 ? '\n'
+                                        : "a.b\n"[cut_dice(64) % 3];
+        }
+        struct talk *t = talk_open("t", 0);
+        t->quiet = true;
+        t->on_found = check_cut;
+        t->value = how_rarely[i];
+        cut.at = cut.messages = 0;
+        cut.term.kind = ASYNCHAT_COUNT;
+        cut_otherwise(t, COUNT(how_rarely));
+        assert_int_equal(asynchat_feed(&t->chat, cut.bytes, sizeof cut.bytes),
+                         0);
+        assert_true(cut_next() == SIZE_MAX); /* none was missed */
+        assert_int_equal(t->found, cut.messages);
+        asyncore_close(T(t));
+    }
+}
+
+static void
+long_reads_are_cut_alike_by_each_way(void **state)
+{
+    (void)state;
+    asyncore__scan_fn *chosen = asyncore__scan;
+    for (uint64_t seed = 1; seed < 4; seed++) {
+        atomic_store(&asyncore__scan, (asyncore__scan_fn *)0);
+        cut_long_reads(seed);
+        for (const struct asyncore__scanner *s = asyncore__scanners;
+             s->name != NULL; s++) {
+            if (s->supported()) {
+                atomic_store(&asyncore__scan, s->scan);
+                cut_long_reads(seed);
+            }
+        }
+    }
+    atomic_store(&asyncore__scan, chosen);
+}
+
 /* ---- collecting without a copy ---- */
 
 static const char *collected_at;
@@ -1231,6 +1351,24 @@ too_long_can_be_skipped(void **state)
     assert_trace("t.found \"123456789\"\n");
 }
 
+static int
+set_max_to_three(struct talk *t)
+{
+    return asynchat_set_max_message(&t->chat, 3);
+}
+
+static void
+limit_set_in_found_holds_for_what_has_been_received(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", TALK_TOO_LONG);
+    asynchat_set_terminator(&t->chat, CR, 2);
+    t->on_found = set_max_to_three;
+    talk_hear(t, "1234\r\n123\r\n1234\r\n12\r\n");
+    assert_trace("t.found \"1234\"\nt.found \"123\"\nt.too_long\n"
+                 "t.found \"12\"\n");
+}
+
 static void
 too_long_however_cut(void **state)
 {
@@ -1464,6 +1602,7 @@ main(void)
         TALK_TEST(long_one_set_while_a_part_is_held),
         TALK_TEST(set_again_while_held_is_as_new),
         TALK_TEST(set_in_the_collector),
+        TALK_TEST(long_reads_are_cut_alike_by_each_way),
         TALK_TEST(message_of_one_read_is_a_view),
         TALK_TEST(view_without_a_collector_is_where_it_was_received),
         TALK_TEST(message_of_several_reads_is_one_piece),
@@ -1504,6 +1643,7 @@ main(void)
         TALK_TEST(eof_with_a_held_part_delivers_no_message),
         TALK_TEST(too_long_is_an_error),
         TALK_TEST(too_long_can_be_skipped),
+        TALK_TEST(limit_set_in_found_holds_for_what_has_been_received),
         TALK_TEST(too_long_however_cut),
         TALK_TEST(too_long_survived_by_handle_error_is_skipped),
         TALK_TEST(counted_message_too_long),
