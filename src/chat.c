@@ -327,18 +327,36 @@ asynchat_get_terminator(const struct asynchat *chat)
 
 /* ---- collecting ---- */
 
+/* The rest of a line that a read has cut finds room in the first allocation;
+ * long messages grow by doubling. */
+#define INCOMING_MIN ((size_t)240)
+
+static int
+grow_incoming(struct asynchat *chat, size_t len)
+{
+    size_t cap = chat->asynchat__incoming.cap;
+    size_t want = cap > SIZE_MAX / 2 ? SIZE_MAX : cap * 2;
+    want = want < INCOMING_MIN ? INCOMING_MIN : want;
+    want = want < len ? len : want;
+    char *data = asyncore__realloc(chat->asynchat__incoming.data, want);
+    if (data == NULL) {
+        return -ENOMEM;
+    }
+    chat->asynchat__incoming.data = data;
+    chat->asynchat__incoming.cap = want;
+    return 0;
+}
+
 static int
 append_incoming(struct asynchat *chat, const char *data, size_t len)
 {
-    if (len > SIZE_MAX - chat->asynchat__incoming.len ||
-        asyncore__reserve(&chat->asynchat__incoming.data,
-                          &chat->asynchat__incoming.cap,
-                          chat->asynchat__incoming.len + len, 1) < 0) {
+    size_t was = chat->asynchat__incoming.len;
+    if (len > SIZE_MAX - was || (len > chat->asynchat__incoming.cap - was &&
+                                 grow_incoming(chat, was + len) < 0)) {
         return -ENOMEM;
     }
-    memcpy(chat->asynchat__incoming.data + chat->asynchat__incoming.len, data,
-           len);
-    chat->asynchat__incoming.len += len;
+    memcpy(chat->asynchat__incoming.data + was, data, len);
+    chat->asynchat__incoming.len = was + len;
     return 0;
 }
 

@@ -198,6 +198,34 @@ lines_cost_a_recv_and_a_send_and_no_memory(void **state)
     }
 }
 
+static void
+line_that_is_cut_costs_one_allocation(void **state)
+{
+    (void)state;
+    struct asynchat chat;
+    int fd[2];
+    kit_pair(AF_UNIX, fd);
+    assert_int_equal(asynchat_init(&chat, &answering, fd[0], kit.map), 0);
+    assert_int_equal(asynchat_set_terminator(&chat, "\r\n", 2), 0);
+    converse(&fd[1], 1, 1); /* to warm up */
+    unsigned long allocations = kit.alloc.count, live = kit.alloc.live;
+    for (int i = 1; i <= ROUNDS; i++) {
+        struct text got = {0};
+        for (const char *at = "a line\r\n"; *at != '\0'; at += 2) {
+            kit_write(fd[1], at, 2);
+            assert_int_equal(asyncore_poll(30, kit.map), 0);
+        }
+        assert_true(kit_drain(fd[1], &got));
+        assert_string_equal(text_get(&got), "a line\r\n");
+        text_clear(&got);
+        assert_int_equal(kit.alloc.count, allocations + (unsigned)i);
+        assert_int_equal(kit.alloc.live, live);
+    }
+    assert_int_equal(asyncore_close(&chat.base), 0);
+    kit_pass(); /* it is destroyed */
+    close(fd[1]);
+}
+
 /* ---- idle channels ---- */
 
 static int
@@ -403,6 +431,7 @@ main(void)
         KIT_TEST(echo_of_a_class_with_predicates_costs_the_same),
         KIT_TEST(read_costs_a_recv_and_no_memory),
         KIT_TEST(lines_cost_a_recv_and_a_send_and_no_memory),
+        KIT_TEST(line_that_is_cut_costs_one_allocation),
         KIT_TEST(idle_channels_by_the_thousand_cost_no_calls),
         KIT_TEST(idle_channels_are_not_looked_at),
         KIT_TEST(interest_is_told_when_it_changes_and_only_then),
