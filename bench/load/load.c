@@ -25,7 +25,10 @@
 #include <time.h>
 #include <unistd.h>
 
-static const char usage[] =
+#include "latency.h"
+#include "process.h"
+
+static const char usage_text[] =
     "usage: load [OPTION...] PORT\n"
     "Put load on the server at 127.0.0.1:PORT; print a line of JSON.\n"
     "  --mode MODE       echo, lines (each answered by '+' and itself), "
@@ -39,13 +42,15 @@ static const char usage[] =
     "  --warmup S        before that, uncounted; default 0.05\n"
     "  --messages N      how many at most\n"
     "  --watch PID       the server's process: its CPU time and memory\n"
-    "  --pause           wait for a line of input before the measurement\n"
-    "                    (after saying 'ready') and after it\n"
+    "  --pause           say 'ready', then measure once for each line of\n"
+    "                    input, until its end\n"
+    "  --histogram       print all latencies, as [microseconds, how many]\n"
     "  --burst           stop the watched server while messages are sent, so\n"
     "                    that it finds those of all connections at once: for\n"
     "                    counting, not for timing\n"
     "  --sleep           sleep when there is nothing to do\n";
 
+#define BATCH 64 /* connections that are opened together */
 #define CHUNK                                                     \
     ((size_t)256 * 1024) /* sent or received in one call, at most \
                           */
@@ -62,7 +67,7 @@ static struct {
     double seconds, warmup;
     uint64_t messages;
     int port, watch;
-    bool pause, burst, sleep;
+    bool pause, burst, sleep, histogram;
 } options = {
     .connections = 1,
     .size = 64,
@@ -277,41 +282,6 @@ send_messages(struct conn *c, size_t n, int64_t now)
     flush(c);
 }
 
-/* ---- latencies: a histogram, exact to 3 % ---- */
-
-static uint64_t histogram[64 * 32];
-static int64_t longest;
-
-static void
-note_latency(int64_t ns)
-{
-    uint64_t value = ns > 0 ? (uint64_t)ns : 0;
-    unsigned shift = value < 64 ? 0 : 58 - (unsigned)__builtin_clzll(value);
-    histogram[shift * 32 + (value >> shift)]++;
-    longest = ns > longest ? ns : longest;
-}
-
-/* In microseconds. */
-static double
-percentile(double part)
-{
-    uint64_t total = 0, seen = 0;
-    size_t n = sizeof histogram / sizeof *histogram;
-    for (size_t i = 0; i < n; i++) {
-        total += histogram[i];
-    }
-    for (size_t i = 0; i < n; i++) {
-        seen += histogram[i];
-        if ((double)seen >= part * (double)total && histogram[i] > 0) {
-            size_t shift = i < 64 ? 0 : i / 32 - 1;
-            double middle = shift > 0 ? 0.5 : 0;
-            return ((double)(i - shift * 32) + middle) *
-                   (double)(UINT64_C(1) << shift) / 1000;
-        }
-    }
-    return 0;
-}
-
 /* ---- the measured phase ---- */
 
 static void
@@ -370,7 +340,7 @@ receive(struct conn *c)
     size_t done = c->partial / reply_size;
     c->partial %= reply_size;
     for (size_t i = 0; i < done; i++) {
-        note_latency(now - c->stamps[c->first]);
+        latency_note(now - c->stamps[c->first]);
         c->first = (c->first + 1) % options.depth;
     }
     run.messages += done;
@@ -407,32 +377,16 @@ serve(void)
     }
 }
 
-static void
-stop_server(void)
-{
-    char path[64], state = '?';
-    check("kill", kill(options.watch, SIGSTOP));
-    snprintf(path, sizeof path, "/proc/%d/stat", options.watch);
-    while (state != 'T' && state != 't') {
-        FILE *file = fopen(path, "r");
-        if (file == NULL || fscanf(file, "%*d (%*[^)]) %c", &state) != 1) {
-            fail("no /proc/PID/stat");
-        }
-        fclose(file);
-    }
-}
-
 /* Send for so many seconds, then wait for the rest to come back. */
 static void
 phase(double seconds)
 {
     memset(&run, 0, sizeof run);
-    memset(histogram, 0, sizeof histogram);
-    longest = 0;
+    latency_reset();
     run.deadline = now_ns() + (int64_t)(seconds * 1e9);
     do {
         if (options.burst) {
-            stop_server();
+            check("stop", process_stop(options.watch));
         }
         for (size_t i = 0; i < options.connections; i++) {
             begin(&conns[i]);
@@ -446,44 +400,6 @@ phase(double seconds)
 
 /* ---- what the server has used ---- */
 
-struct usage {
-    int64_t cpu, waited; /* ns of CPU, ns of waiting for one */
-    double rss;          /* bytes */
-};
-
-static void
-read_schedstat(int pid, int64_t *cpu, int64_t *waited)
-{
-    char path[64];
-    long long ran = 0, queued = 0;
-    snprintf(path, sizeof path, "/proc/%d/schedstat", pid);
-    FILE *file = fopen(path, "r");
-    if (file == NULL || fscanf(file, "%lld %lld", &ran, &queued) != 2) {
-        fail("no /proc/PID/schedstat");
-    }
-    fclose(file);
-    *cpu = ran;
-    *waited = queued;
-}
-
-static double
-read_rss(int pid)
-{
-    char line[256];
-    double kib = 0;
-    snprintf(line, sizeof line, "/proc/%d/smaps_rollup", pid);
-    FILE *file = fopen(line, "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        if (strncmp(line, "Rss:", 4) == 0) {
-            kib = strtod(line + 4, NULL);
-        }
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-    return kib * 1024;
-}
-
 /* When it has gone to sleep: only then are the numbers complete. */
 static struct usage
 server_usage(void)
@@ -491,29 +407,70 @@ server_usage(void)
     struct usage u = {0};
     if (options.watch > 0) {
         usleep(3000);
-        read_schedstat(options.watch, &u.cpu, &u.waited);
-        u.rss = read_rss(options.watch);
+        check("the server's process", process_usage(options.watch, &u));
     }
     return u;
 }
 
-/* ---- idle connections ---- */
+/* ---- connections that are opened before ---- */
+
+static void
+exchange(int fd, char *data)
+{
+    ssize_t n = recv(fd, data, reply_size, MSG_WAITALL);
+    if (n != (ssize_t)reply_size ||
+        memcmp(data, replies.bytes, reply_size) != 0) {
+        fail("a new connection got a wrong answer");
+    }
+}
+
+/* Open n connections; one exchange on each shows that it was accepted.  So
+ * many at a time, for a backlog is short and a server may be slow. */
+static void
+open_all(int *fds, size_t n)
+{
+    char *data = allocate(reply_size, 1);
+    for (size_t i = 0; i < n; i += BATCH) {
+        size_t end = i + BATCH < n ? i + BATCH : n;
+        for (size_t k = i; k < end; k++) {
+            fds[k] = open_socket();
+            check("send", send(fds[k], requests.bytes, options.size, 0));
+        }
+        for (size_t k = i; k < end; k++) {
+            exchange(fds[k], data);
+        }
+    }
+    free(data);
+}
+
+/* One that ends at once.  It raises malloc()'s threshold for mappings in a
+ * server that reads into large blocks of its own, as asyncio does: before it
+ * has, each of its messages costs three times as much. */
+static void
+open_and_close(void)
+{
+    int fd;
+    open_all(&fd, 1);
+    close(fd);
+}
 
 static void
 open_idle(void)
 {
-    char *data = allocate(reply_size, 1);
     idle = allocate(options.idle, sizeof *idle);
-    for (size_t i = 0; i < options.idle; i++) {
-        idle[i] = open_socket();
-        check("send", send(idle[i], requests.bytes, options.size, 0));
-        ssize_t n = recv(idle[i], data, reply_size, MSG_WAITALL);
-        if (n != (ssize_t)reply_size ||
-            memcmp(data, replies.bytes, reply_size) != 0) {
-            fail("an idle connection got a wrong answer");
-        }
+    open_all(idle, options.idle);
+}
+
+static void
+open_active(void)
+{
+    int *fds = allocate(options.connections, sizeof *fds);
+    open_all(fds, options.connections);
+    for (size_t i = 0; i < options.connections; i++) {
+        conns[i].fd = fds[i];
+        watch(&conns[i], EPOLL_CTL_ADD, false);
     }
-    free(data);
+    free(fds);
 }
 
 static void
@@ -529,13 +486,16 @@ check_idle(void)
 
 /* ---- the program ---- */
 
-static void
-wait_for_line(void)
+/* False at the end of input. */
+static bool
+read_line(void)
 {
     int c;
     fflush(stdout);
-    while (options.pause && (c = getchar()) != '\n' && c != EOF) {
-    }
+    do {
+        c = getchar();
+    } while (c != '\n' && c != EOF);
+    return c == '\n';
 }
 
 static void
@@ -562,57 +522,102 @@ setup(void)
         c->to_verify = start * reply_size;
         c->stamps = allocate(options.depth, sizeof *c->stamps);
         c->fd = -1;
-        if (options.mode != CHURN) {
-            conn_open(c);
-        }
     }
 }
 
+/* What the measured phase has taken, of the server and of us. */
+struct taken {
+    int64_t ns, cpu, server_waited, load_waited;
+};
+
+static struct taken
+timed_phase(void)
+{
+    struct usage us, us_before, before = server_usage();
+    process_usage(getpid(), &us_before);
+    int64_t began = now_ns();
+    phase(options.seconds);
+    int64_t took = now_ns() - began;
+    process_usage(getpid(), &us);
+    struct usage after = server_usage();
+    return (struct taken){
+        .ns = took,
+        .cpu = after.cpu - before.cpu,
+        .server_waited = after.waited - before.waited,
+        .load_waited = us.waited - us_before.waited,
+    };
+}
+
 static void
-measure(void)
+print(struct taken taken, double rss_per_idle)
+{
+    double seconds = (double)taken.ns / 1e9;
+    double messages = (double)run.messages;
+    printf("{\"messages\": %llu, \"bytes\": %llu, \"seconds\": %.6f, "
+           "\"rate\": %.1f, \"p50_us\": %.2f, \"p90_us\": %.2f, "
+           "\"p99_us\": %.2f, \"p999_us\": %.2f, \"max_us\": %.2f",
+           (unsigned long long)run.messages, (unsigned long long)run.bytes,
+           seconds, messages / seconds, latency_percentile(0.5),
+           latency_percentile(0.9), latency_percentile(0.99),
+           latency_percentile(0.999), latency_longest());
+    if (options.watch > 0) {
+        printf(", \"cpu_ns\": %.2f, \"server_waited\": %.4f, "
+               "\"load_waited\": %.4f",
+               (double)taken.cpu / messages,
+               (double)taken.server_waited / (double)taken.ns,
+               (double)taken.load_waited / (double)taken.ns);
+    }
+    if (options.watch > 0 && options.idle > 0) {
+        printf(", \"rss_per_idle\": %.1f", rss_per_idle);
+    }
+    if (options.histogram) {
+        fputs(", \"latency_us\": ", stdout);
+        latency_print();
+    }
+    puts("}");
+    fflush(stdout);
+}
+
+static void
+warm_up(void)
 {
     uint64_t messages = options.messages;
     options.messages = UINT64_MAX;
     phase(options.warmup);
     options.messages = messages;
-    struct usage empty = server_usage();
-    open_idle();
-    if (options.pause) {
-        puts("ready");
-    }
-    wait_for_line();
-    struct usage before = server_usage();
-    int64_t cpu, waited, began_waited;
-    read_schedstat(getpid(), &cpu, &began_waited);
-    int64_t began = now_ns();
-    phase(options.seconds);
-    int64_t took = now_ns() - began;
-    read_schedstat(getpid(), &cpu, &waited);
-    struct usage after = server_usage();
+}
+
+static void
+measure(double rss_per_idle)
+{
+    struct taken taken = timed_phase();
     check_idle();
     if (run.messages == 0) {
         fail("not a single message");
     }
-    printf("{\"messages\": %llu, \"bytes\": %llu, \"seconds\": %.6f, "
-           "\"rate\": %.1f, \"p50_us\": %.2f, \"p90_us\": %.2f, "
-           "\"p99_us\": %.2f, \"p999_us\": %.2f, \"max_us\": %.2f",
-           (unsigned long long)run.messages, (unsigned long long)run.bytes,
-           (double)took / 1e9, (double)run.messages / ((double)took / 1e9),
-           percentile(0.5), percentile(0.9), percentile(0.99),
-           percentile(0.999), (double)longest / 1000);
-    if (options.watch > 0) {
-        printf(", \"cpu_ns\": %.2f, \"server_waited\": %.4f, "
-               "\"load_waited\": %.4f",
-               (double)(after.cpu - before.cpu) / (double)run.messages,
-               (double)(after.waited - before.waited) / (double)took,
-               (double)(waited - began_waited) / (double)took);
-        if (options.idle > 0) {
-            printf(", \"rss_per_idle\": %.1f",
-                   (before.rss - empty.rss) / (double)options.idle);
-        }
+    print(taken, rss_per_idle);
+}
+
+/* Once; or, with --pause, as often as a line is read. */
+static void
+measure_all(void)
+{
+    warm_up();
+    struct usage empty = server_usage();
+    open_idle();
+    double rss = server_usage().rss - empty.rss;
+    rss /= options.idle > 0 ? (double)options.idle : 1;
+    if (!options.pause) {
+        measure(rss);
+        return;
     }
-    printf("}\n");
-    wait_for_line();
+    puts("ready");
+    for (bool first = true; read_line(); first = false) {
+        if (!first) {
+            warm_up();
+        }
+        measure(rss);
+    }
 }
 
 static enum mode
@@ -646,13 +651,14 @@ static void
 parse(int argc, char **argv)
 {
     static const struct option names[] = {
-        {"mode", 1, NULL, 'm'},   {"connections", 1, NULL, 'c'},
-        {"size", 1, NULL, 's'},   {"depth", 1, NULL, 'd'},
-        {"idle", 1, NULL, 'i'},   {"seconds", 1, NULL, 't'},
-        {"warmup", 1, NULL, 'w'}, {"messages", 1, NULL, 'n'},
-        {"watch", 1, NULL, 'p'},  {"pause", 0, NULL, 'g'},
-        {"burst", 0, NULL, 'b'},  {"sleep", 0, NULL, 'z'},
-        {"help", 0, NULL, 'h'},   {NULL, 0, NULL, 0},
+        {"mode", 1, NULL, 'm'},      {"connections", 1, NULL, 'c'},
+        {"size", 1, NULL, 's'},      {"depth", 1, NULL, 'd'},
+        {"idle", 1, NULL, 'i'},      {"seconds", 1, NULL, 't'},
+        {"warmup", 1, NULL, 'w'},    {"messages", 1, NULL, 'n'},
+        {"watch", 1, NULL, 'p'},     {"pause", 0, NULL, 'g'},
+        {"burst", 0, NULL, 'b'},     {"sleep", 0, NULL, 'z'},
+        {"histogram", 0, NULL, 'l'}, {"help", 0, NULL, 'h'},
+        {NULL, 0, NULL, 0},
     };
     int opt;
     while ((opt = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -693,16 +699,19 @@ parse(int argc, char **argv)
         case 'z':
             options.sleep = true;
             break;
+        case 'l':
+            options.histogram = true;
+            break;
         case 'h':
-            fputs(usage, stdout);
+            fputs(usage_text, stdout);
             exit(0);
         default:
-            fputs(usage, stderr);
+            fputs(usage_text, stderr);
             exit(2);
         }
     }
     if (argc != optind + 1) {
-        fputs(usage, stderr);
+        fputs(usage_text, stderr);
         exit(2);
     }
     options.port = (int)number(argv[optind], 1, 65535);
@@ -719,8 +728,13 @@ main(int argc, char **argv)
 {
     parse(argc, argv);
     /* Whatever goes wrong, it ends. */
-    alarm((unsigned)(options.seconds + options.warmup) + 120);
+    alarm(options.pause ? 3600
+                        : (unsigned)(options.seconds + options.warmup) + 120);
     setup();
-    measure();
+    open_and_close();
+    if (options.mode != CHURN) {
+        open_active();
+    }
+    measure_all();
     return 0;
 }
