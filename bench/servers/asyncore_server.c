@@ -71,7 +71,8 @@ serve(int argc, char **argv, const struct asyncore_ops *server_ops)
     setsockopt(server.fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     check("listen", asyncore_listen(&server, SOMAXCONN));
     check("address", asyncore_getsockname(&server, &at));
-    printf("listening on %s\n", asyncore_addr_str(&at));
+    printf("listening on %s\nbackend %s\n", asyncore_addr_str(&at),
+           asyncore_map_backend(map));
     fflush(stdout);
     int rc = asyncore_loop(30, false, map, ASYNCORE_UNTIL_EMPTY);
     asyncore_close_all(map, true);

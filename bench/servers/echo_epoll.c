@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* echo_epoll.c - the yardstick: recv, send, and nothing else.
  *
- *   echo_epoll PORT [KIB]
+ *   echo_epoll PORT [KIB [SPIN]]
  *
- * KIB is what it reads at once, if not 64. */
+ * KIB is what it reads at once, if not 64; SPIN the microseconds that it
+ * polls before it sleeps, if not 0. */
 #include <stdlib.h>
 
 #include "epoll.h"
@@ -25,6 +26,7 @@ main(int argc, char **argv)
     if (argc > 2) {
         server_set_buffer((size_t)atoi(argv[2]) * 1024);
     }
+    epoll_set_spin(argc > 3 ? atol(argv[3]) : 0);
     epoll_serve(server_listen(argc, argv), echo, NULL);
     return 1;
 }

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdint.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MAX_FDS 65536
@@ -11,6 +12,7 @@
 
 static struct rest rests[MAX_FDS]; /* by descriptor; few are ever touched */
 static int epfd;
+static int64_t spin; /* nanoseconds */
 
 static void
 control(int op, int fd, uint32_t events)
@@ -35,6 +37,33 @@ accept_all(int listener)
 }
 
 void
+epoll_set_spin(long microseconds)
+{
+    spin = microseconds * INT64_C(1000);
+}
+
+static int64_t
+now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+static int
+wait_for(struct epoll_event *events)
+{
+    int n = 0;
+    if (spin > 0) {
+        int64_t deadline = now() + spin;
+        do {
+            n = epoll_wait(epfd, events, MAX_EVENTS, 0);
+        } while (n == 0 && now() < deadline);
+    }
+    return n != 0 ? n : epoll_wait(epfd, events, MAX_EVENTS, -1);
+}
+
+void
 epoll_serve(int listener, enum sent (*on_data)(int fd, struct rest *rest),
             void (*on_closed)(int fd))
 {
@@ -42,7 +71,7 @@ epoll_serve(int listener, enum sent (*on_data)(int fd, struct rest *rest),
     epfd = epoll_create1(EPOLL_CLOEXEC);
     control(EPOLL_CTL_ADD, listener, EPOLLIN);
     for (;;) {
-        int n = epoll_wait(epfd, events, MAX_EVENTS, -1);
+        int n = wait_for(events);
         if (n < 0 && errno != EINTR) {
             die("epoll_wait");
         }

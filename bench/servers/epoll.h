@@ -14,4 +14,7 @@
 void epoll_serve(int listener, enum sent (*on_data)(int fd, struct rest *rest),
                  void (*on_closed)(int fd));
 
+/* Poll for so long before going to sleep; 0, as it is without: not at all. */
+void epoll_set_spin(long microseconds);
+
 #endif

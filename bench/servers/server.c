@@ -134,6 +134,12 @@ server_set_buffer(size_t size)
     buffer_size = size < 1 ? 1 : size > BUFFER_MOST ? BUFFER_MOST : size;
 }
 
+size_t
+server_buffer_size(void)
+{
+    return buffer_size;
+}
+
 long
 server_recv(int fd, char **ret)
 {

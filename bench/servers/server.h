@@ -12,6 +12,9 @@
 #define BUFFER_SIZE ((size_t)65536)
 #define BUFFER_MOST ((size_t)1024 * 1024)
 
+/* The exit status of a server that cannot run here. */
+#define SERVER_UNAVAILABLE 77
+
 /* Parse the arguments (PORT), listen on 127.0.0.1 and say so; SIGTERM ends the
  * process from then on.  Connections inherit TCP_NODELAY.  Returns the
  * descriptor, which is non-blocking; does not return on failure. */
@@ -40,6 +43,7 @@ void server_forget(struct rest *rest);
 
 /* Read as much at once. */
 void server_set_buffer(size_t size);
+size_t server_buffer_size(void);
 
 /* recv() once into the buffer of the process.  Returns what came in, 0 if
  * nothing is there, -1 at the end. */
