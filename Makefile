@@ -11,7 +11,7 @@ PYTHON ?= python3
 
 export BACKEND T
 .PHONY: all demo test asan tsan valgrind coverage fuzz format lint bench \
-        bench-full python install clean help
+        bench-full bench-plot python install clean help
 
 all: build/build.ninja
 	@ninja -C build
@@ -69,7 +69,14 @@ bench bench-full: deps-bench build/build.ninja
 	@test -x build/bench/load || \
 	    meson setup --reconfigure build -Dbench=true >build/bench.log
 	@ninja -C build --quiet
+	@bench/run --list-pythons build | while read -r python; do \
+	    tools/python "$$python" >build/bench.log || \
+	    echo "bench: no drop-in for $$python (see build/bench.log)" >&2; done
 	@bench/run $(if $(filter bench-full,$@),--full) build
+
+# From what bench-full has found.
+bench-plot:
+	@bench/run --report build
 
 # For one interpreter: PYTHON=python3.13.
 python:
@@ -101,6 +108,7 @@ help:
 ## make fuzz SECONDS=60      random input for the parser, for so long each
 ## make format, lint         lay out the code; check it
 ## make bench, bench-full    what it costs, beside others (bench/README.md)
+## make bench-plot           docs/performance.md, of the last bench-full
 ## make python PYTHON=…      the drop-in for an interpreter, in
 ##                           build/python-VERSION
 ## make install PREFIX=/usr  install (DESTDIR is heeded)

@@ -10,9 +10,7 @@ async def serve(listen):
     server = await listen(
         host="127.0.0.1", port=int(sys.argv[1]), backlog=4096
     )
-    print(
-        "listening on %s:%d" % server.sockets[0].getsockname(), flush=True
-    )
+    print("listening on %s:%d" % server.sockets[0].getsockname(), flush=True)
     await server.serve_forever()
 
 
