@@ -212,6 +212,7 @@ open_socket(void)
     struct sockaddr_in from = {.sin_family = AF_INET},
                        to = {.sin_family = AF_INET};
     uint32_t host = (uint32_t)getpid() * 16 + opened++ / 4096;
+    struct timeval patience = {.tv_sec = 20}; /* for an answer, if we wait */
     int on = 1;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     check("socket", fd);
@@ -220,6 +221,7 @@ open_socket(void)
     to.sin_port = htons((uint16_t)options.port);
     setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     check("bind", bind(fd, (struct sockaddr *)&from, sizeof from));
     check("connect", connect(fd, (struct sockaddr *)&to, sizeof to));
     return fd;

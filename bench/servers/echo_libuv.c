@@ -67,10 +67,7 @@ on_data(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     }
     size_t skip = done > 0 ? (size_t)done : 0, len = (size_t)n - skip;
-    struct pending *rest = malloc(sizeof *rest + len);
-    if (rest == NULL) {
-        die("malloc");
-    }
+    struct pending *rest = allocate(sizeof *rest + len);
     memcpy(rest->data, buf->base + skip, len);
     out = uv_buf_init(rest->data, (unsigned)len);
     uv_read_stop(stream);
@@ -86,10 +83,7 @@ on_connection(uv_stream_t *server, int status)
     if (status < 0) {
         return;
     }
-    uv_tcp_t *client = malloc(sizeof *client);
-    if (client == NULL) {
-        die("malloc");
-    }
+    uv_tcp_t *client = allocate(sizeof *client);
     uv_tcp_init(server->loop, client);
     if (uv_accept(server, (uv_stream_t *)client) < 0 ||
         uv_read_start((uv_stream_t *)client, give, on_data) < 0) {

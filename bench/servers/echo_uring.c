@@ -216,12 +216,11 @@ append(struct rest *rest, const char *data, size_t len)
     if (len == 0) {
         return;
     }
-    char *grown = realloc(rest->data, rest->len + len);
-    if (grown == NULL) {
+    rest->data = realloc(rest->data, rest->len + len);
+    if (rest->data == NULL) {
         die("realloc");
     }
-    rest->data = grown;
-    memcpy(grown + rest->len, data, len);
+    memcpy(rest->data + rest->len, data, len);
     rest->len += len;
 }
 

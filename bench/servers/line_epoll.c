@@ -27,10 +27,7 @@ forget_tail(int fd)
 static void
 keep_tail(int fd, const char *data, size_t len)
 {
-    tails[fd].data = malloc(len);
-    if (tails[fd].data == NULL) {
-        die("malloc");
-    }
+    tails[fd].data = allocate(len);
     memcpy(tails[fd].data, data, len);
     tails[fd].len = len;
 }

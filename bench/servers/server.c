@@ -20,6 +20,16 @@ die(const char *what)
     exit(1);
 }
 
+void *
+allocate(size_t size)
+{
+    void *data = malloc(size);
+    if (data == NULL) {
+        die("malloc");
+    }
+    return data;
+}
+
 static void
 terminate(int sig)
 {
@@ -95,10 +105,7 @@ server_send(int fd, const char *data, size_t len, struct rest *rest)
     size_t done = n > 0 ? (size_t)n : 0;
     rest->at = 0;
     rest->len = len - done;
-    rest->data = malloc(rest->len);
-    if (rest->data == NULL) {
-        die("malloc");
-    }
+    rest->data = allocate(rest->len);
     memcpy(rest->data, data + done, rest->len);
     return SENT_PART;
 }

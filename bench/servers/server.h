@@ -51,4 +51,7 @@ long server_recv(int fd, char **ret);
 
 _Noreturn void die(const char *what);
 
+/* Never NULL. */
+void *allocate(size_t size);
+
 #endif

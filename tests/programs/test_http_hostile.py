@@ -5,7 +5,6 @@ true, or none; never a file from outside, nor the next client's place."""
 import os
 import random
 import re
-import unittest
 
 import harness
 from http_kit import LETTERS, SECRET, TestCase, request
