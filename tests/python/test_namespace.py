@@ -4,6 +4,7 @@
 import collections
 import copy
 import errno
+import gc
 import importlib
 import inspect
 import os
@@ -17,6 +18,7 @@ import types
 import unittest
 import unittest.mock
 import warnings
+import weakref
 
 import kit
 from kit import asynchat, asyncore
@@ -383,9 +385,6 @@ class ObjectTest(kit.TestCase):
 
     def test_weak(self):
         """Channels can be referred to weakly, and are freed in cycles."""
-        import gc
-        import weakref
-
         channel = asyncore.dispatcher(map={})
         channel.itself = channel
         ref = weakref.ref(channel)
