@@ -285,7 +285,8 @@ class InputTest(ChatTestCase):
         self.assertEqual(seen, [b"b\nc\nd\n", b"c\nd\n", b""])
 
     def test_buffer_in_the_collector(self):
-        """There it is not trimmed yet."""
+        """There it is not trimmed yet; with ours it may be, so that no
+        byte comes twice when the collector raises."""
         seen = []
 
         class Own(Chat):
@@ -293,7 +294,10 @@ class InputTest(ChatTestCase):
                 seen.append((data, self.ac_in_buffer))
 
         self.feed(self.chat(b"\n", Own), b"a\nbc")
-        self.assertEqual(seen, [(b"a", b"a\nbc"), (b"bc", b"bc")])
+        parts = [part for part, _ in seen]
+        self.assertEqual(parts, [b"a", b"bc"])
+        if not kit.OURS:
+            self.assertEqual([rest for _, rest in seen], [b"a\nbc", b"bc"])
 
     def test_discard_in_found(self):
         class Own(Chat):

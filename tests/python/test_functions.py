@@ -407,7 +407,7 @@ class PassTest(kit.TestCase):
         far.send(b"x")
         os.close(near.detach())
         if kit.OURS or self.use_poll:
-            self.step()
+            self.step(2)
             self.assertIn("close", channel.taken())
             self.assertEqual(reader.data, b"x")
         else:
