@@ -10,6 +10,8 @@ be compared to the letter.  Nothing else may differ.
              not the whole loop (bpo-10878).
   connected  A channel that closes in handle_connect() is not marked as
              connected afterwards, and gets no handle_read() or _write().
+  steps      poll2 delivers nothing more to a channel that one of its events
+             has closed, and tells it its end once (bpo-13372, bpo-4501).
   once       What handle_close() raises inside recv() is an error of its own,
              not one of the connection that calls handle_close() again.
   trimmed    Input is taken out of the buffer before the collector is called:
@@ -180,7 +182,34 @@ class Core:
         channels = self.channels
         for key, flags in poller.poll(timeout * 1000):
             if map.get(key) is channels[key]:
-                self.asyncore.readwrite(channels[key], flags)
+                self.asyncore.readwrite(Steps(channels[key]), flags)
+
+
+class Steps:
+    """A channel for readwrite, until it is closed."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.life = life(channel)
+
+    def step(self, name):
+        if life(self.channel) == self.life:
+            getattr(self.channel, name)()
+
+    def handle_read_event(self):
+        self.step("handle_read_event")
+
+    def handle_write_event(self):
+        self.step("handle_write_event")
+
+    def handle_expt_event(self):
+        self.step("handle_expt_event")
+
+    def handle_close(self):
+        self.step("handle_close")
+
+    def handle_error(self):
+        self.channel.handle_error()
 
 
 class Chat:
