@@ -222,7 +222,9 @@ def main():
                 if not folder:
                     print(f"{name}: not there (see --tests)")
                     continue
-            directories = [""] if arguments.stock else ["", arguments.directory]
+            directories = [""]
+            if not arguments.stock:
+                directories.append(arguments.directory)
             answers = list(
                 pool.map(lambda where: run(name, folder, where), directories)
             )

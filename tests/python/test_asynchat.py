@@ -464,7 +464,8 @@ class OutputTest(ChatTestCase):
         for data in ("text", 7, None, [b"x"]):
             with self.assertRaises(TypeError) as caught:
                 chat.push(data)
-            self.assertIn("data argument must be byte-ish", str(caught.exception))
+            text = str(caught.exception)
+            self.assertIn("data argument must be byte-ish", text)
         self.assertFalse(chat.producer_fifo)
 
     def test_queue_when_not_connected(self):

@@ -403,8 +403,8 @@ class ConnectTest(kit.TestCase):
             if data:
                 kit.settle(channel.socket)
             self.step()
-            want = ["connect", "read", "write"] if data else ["connect", "write"]
-            self.assertEqual(channel.taken(), want)
+            read = ["read"] if data else []
+            self.assertEqual(channel.taken(), ["connect", *read, "write"])
             self.assertTrue(channel.connected)
             self.assertEqual(channel.addr, address)
             channel.close()

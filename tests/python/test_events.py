@@ -10,7 +10,6 @@ import os
 import resource
 import select
 import socket
-import unittest
 
 import kit
 from kit import asyncore

@@ -94,7 +94,8 @@ class OutOfHandlersTest(kit.TestCase):
     @kit.each_poller
     def test_all_other_kinds(self):
         """Whatever else it is: the channel's handle_error gets it."""
-        for error in (GeneratorExit, MemoryError, BaseException, StopIteration):
+        kinds = GeneratorExit, MemoryError, BaseException, StopIteration
+        for error in kinds:
             near, far = self.pair()
             channel = kit.Channel(near)
             thrown, seen = error(), []

@@ -613,7 +613,8 @@ class TracebackTest(kit.TestCase):
             where, _, _, info = asyncore.compact_traceback()
         parts = [part[1:-1].split("|") for part in info.split(" ")]
         self.assertEqual(
-            [part[1] for part in parts], ["test_outermost_first", "outer", "inner"]
+            [part[1] for part in parts],
+            ["test_outermost_first", "outer", "inner"],
         )
         self.assertEqual(list(where), parts[-1])
 
@@ -730,7 +731,7 @@ class StreamTest(kit.TestCase):
         events = "incoming priority,read,write,connect,accepted,close"
         self.assertEqual(
             stream.getvalue().splitlines(),
-            [f"warning: unhandled {event} event" for event in events.split(",")],
+            [f"warning: unhandled {name} event" for name in events.split(",")],
         )
 
     def test_called_by_position(self):

@@ -8,6 +8,7 @@ it counts at the next call.
 
 import abc
 import collections
+import functools
 import http.server
 import os
 import select
@@ -273,13 +274,13 @@ class GlobalsTest(kit.TestCase):
         self.step()
         channel.taken()
         calls = []
+
+        def note(*arguments):
+            calls.append(arguments)
+
         for name in ("read", "write", "_exception"):
-            self.replace(
-                asyncore, name, lambda obj, name=name: calls.append((name, obj))
-            )
-        self.replace(
-            asyncore, "readwrite", lambda obj, flags: calls.append((obj, flags))
-        )
+            self.replace(asyncore, name, functools.partial(note, name))
+        self.replace(asyncore, "readwrite", note)
         asyncore.poll()
         self.assertEqual(
             calls, [(n, channel) for n in ("read", "write", "_exception")]
@@ -369,7 +370,8 @@ class GlobalsTest(kit.TestCase):
         with unittest.mock.patch("time.sleep", calls.append):
             asyncore.poll(7)
         self.assertEqual(calls, [7])
-        self.replace(asyncore, "time", types.SimpleNamespace(sleep=calls.append))
+        clock = types.SimpleNamespace(sleep=calls.append)
+        self.replace(asyncore, "time", clock)
         asyncore.poll(8)
         self.assertEqual(calls, [7, 8])
 

@@ -191,10 +191,9 @@ class NamespaceTest(kit.TestCase):
         )
         self.assertIs(asyncore.file_dispatcher.__base__, asyncore.dispatcher)
         self.assertIs(asynchat.async_chat.__base__, asyncore.dispatcher)
-        self.assertEqual(asyncore.file_wrapper.read, asyncore.file_wrapper.recv)
-        self.assertEqual(
-            asyncore.file_wrapper.write, asyncore.file_wrapper.send
-        )
+        wrapper = asyncore.file_wrapper
+        self.assertEqual(wrapper.read, wrapper.recv)
+        self.assertEqual(wrapper.write, wrapper.send)
 
     def test_class_attributes(self):
         for name, value in dict(
@@ -223,7 +222,8 @@ class NamespaceTest(kit.TestCase):
         """Unknown attributes are not looked for on the socket."""
         channel = asyncore.dispatcher(self.pair()[0])
         with self.assertRaisesRegex(
-            AttributeError, "'dispatcher' object has no attribute 'getsockname'"
+            AttributeError,
+            "^'dispatcher' object has no attribute 'getsockname'$",
         ):
             channel.getsockname
         self.assertFalse(hasattr(asyncore.dispatcher, "__getattr__"))
@@ -337,7 +337,8 @@ class ObjectTest(kit.TestCase):
         near, _ = self.pair()
         channel = asyncore.dispatcher(near)
         self.assertEqual(
-            set(vars(channel)), {"_map", "_fileno", "socket", "connected", "addr"}
+            set(vars(channel)),
+            {"_map", "_fileno", "socket", "connected", "addr"},
         )
         channel = asyncore.dispatcher()
         channel.create_socket()

@@ -82,7 +82,8 @@ class World:
 
     def handle(self, channel, name, default):
         """A handler was called: note it, run its script, go on."""
-        self.note(self.name(channel), name, self.flags(channel), self.current())
+        flags = self.flags(channel)
+        self.note(self.name(channel), name, flags, self.current())
         if self.depth > DEEPEST:
             return
         self.depth += 1
@@ -159,10 +160,7 @@ class World:
         if spec["kind"] in ("file", "pipe"):
             return self.new_file(spec)
         near, far = self.pair(spec["family"])
-        self.settle_in(spec, near, far)
-
-    def settle_in(self, spec, near, far):
-        channel = self.make(spec, near)
+        self.make(spec, near)
         self.keep += [near, far]
         self.fars[spec["id"]], self.nears[spec["id"]] = far, near
 

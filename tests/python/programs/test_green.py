@@ -82,6 +82,9 @@ GREEN = {
 }
 
 
+support.need(*GREEN)
+
+
 class GreenTest(unittest.TestCase):
     def run_program(self, name, first, second, use_poll):
         green = GREEN[name]
@@ -102,7 +105,6 @@ class GreenTest(unittest.TestCase):
         )
 
     def check(self, name):
-        support.need(name)
         patch = GREEN[name]["patch"]
         for first, second in ((patch, LOAD), (LOAD, patch)):
             for use_poll in (False, True):
@@ -120,7 +122,6 @@ class GreenTest(unittest.TestCase):
     def test_eventlet_green(self):
         """Eventlet has modules of its own made of these: it executes them
         once more, with its select, socket and time in their place."""
-        support.need("eventlet")
         load = (
             "from eventlet.green import asyncore, asynchat\n"
             "import eventlet.green.socket\n"

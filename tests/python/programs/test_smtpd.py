@@ -19,7 +19,8 @@ else:
     try:
         smtpd = run_cpython.install(kit.UNDER_TEST)[2]
     except (ImportError, SystemExit) as error:
-        raise unittest.SkipTest(str(error)) from None
+        print(f"skipped: {error}")
+        raise SystemExit(0) from None
 
 MESSAGE = "Subject: hello\r\n\r\n.a dot\r\n" + "x" * 500 + "\r\nend\r\n"
 
