@@ -187,10 +187,11 @@ ASYNCORE_API int asyncore_workers_free(struct asyncore_workers *workers);
 ASYNCORE_API unsigned
 asyncore_workers_count(const struct asyncore_workers *workers);
 
-/* The map of a worker, or NULL: no such worker.  It belongs to the worker's
- * thread while that runs; before asyncore_workers_start() it may be prepared,
- * and asyncore_call_soon_threadsafe() may be used as long as it is there: a
- * call for a worker that has ended is dropped.  From any thread. */
+/* The map of a worker, or NULL: no such worker.  It is released with the
+ * workers.  It belongs to the worker's thread while that runs; before
+ * asyncore_workers_start() it may be prepared, and
+ * asyncore_call_soon_threadsafe() may be used as long as it is there: a call
+ * for a worker that has ended is dropped.  From any thread. */
 ASYNCORE_API struct asyncore_map *
 asyncore_workers_map(const struct asyncore_workers *workers, unsigned index);
 

@@ -474,6 +474,18 @@ is_queued(const struct asyncore_dispatcher *d)
     return w->poll(w, &one, 1, 0) > 0 && (one.revents & POLLIN) != 0;
 }
 
+/* Returns -EAGAIN when there is no more, or ASYNCORE_EXIT_NOW. */
+static int
+accept_one(struct asyncore_dispatcher *d)
+{
+    if (d->ops->handle_accept != NULL || d->ops->handle_read_event != NULL) {
+        return is_queued(d) ? asyncore_read(d) : -EAGAIN;
+    }
+    struct asyncore_addr addr;
+    int fd = asyncore_accept(d, &addr);
+    return fd < 0 ? fd : asyncore__hand_over(d, fd, &addr);
+}
+
 /* Connections that the kernel has accepted for a listener are reset when it
  * is closed; nobody else gets them, also if he shares the port.  The bound is
  * for clients that come faster than they can be taken. */
@@ -481,12 +493,10 @@ static int
 accept_queued(struct asyncore_dispatcher *d)
 {
     int rc = 0;
-    for (int i = 0; i < SOMAXCONN && rc >= 0 && d->accepting &&
-                    !asyncore__has(d, ASYNCORE__RESTING) && is_queued(d);
-         i++) {
-        rc = asyncore_read(d);
+    for (int i = 0; i < SOMAXCONN && rc >= 0 && d->accepting; i++) {
+        rc = accept_one(d);
     }
-    return rc;
+    return rc == ASYNCORE_EXIT_NOW ? rc : 0;
 }
 
 static struct asyncore_dispatcher *

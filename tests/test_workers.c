@@ -1202,6 +1202,43 @@ stop_takes_the_connections_that_are_queued(void **state)
     assert_int_equal(all_served(), COUNT(fds));
 }
 
+static int
+accept_one_by_hand(struct asyncore_dispatcher *d)
+{
+    struct asyncore_addr addr;
+    int fd = asyncore_accept(d, &addr);
+    return fd < 0 ? fd : accepted(d, fd, &addr);
+}
+
+static const struct asyncore_ops slow_server = {
+    .name = "server",
+    .handle_accept = accept_one_by_hand,
+};
+
+static void
+stop_lets_the_listener_accept_in_its_own_way(void **state)
+{
+    (void)state;
+    int fds[20];
+    create(1);
+    assert_int_equal(asyncore_workers_listen(workers, AF_INET, "127.0.0.1", 0,
+                                             64, &slow_server, &seen),
+                     0);
+    assert_int_equal(asyncore_workers_start(workers), 0);
+    hold(0);
+    for (size_t i = 0; i < COUNT(fds); i++) {
+        fds[i] = kit_connect(port_of_listener(0));
+    }
+    assert_int_equal(asyncore_workers_stop(workers, ASYNCORE_FOREVER), 0);
+    open_gate();
+    for (size_t i = 0; i < COUNT(fds); i++) {
+        assert_echo(fds[i], "hello");
+        close(fds[i]);
+    }
+    assert_int_equal(asyncore_workers_join(workers), 0);
+    assert_int_equal(all_served(), COUNT(fds));
+}
+
 static void
 stop_takes_what_is_queued_for_all(void **state)
 {
@@ -1513,6 +1550,7 @@ main(void)
         TEST(stop_ends_connections_when_the_time_is_over),
         TEST(stop_once_more_changes_the_time),
         TEST(stop_takes_the_connections_that_are_queued),
+        TEST(stop_lets_the_listener_accept_in_its_own_way),
         TEST(stop_takes_what_is_queued_for_all),
         TEST(stop_closes_listeners_of_the_users_own),
         TEST(stopping_may_end_idle_connections),
