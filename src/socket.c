@@ -363,6 +363,7 @@ asyncore_accept(struct asyncore_dispatcher *d, struct asyncore_addr *ret_addr)
         fd = world(d)->accept(world(d), d->fd, &addr);
     } while (fd == -EINTR);
     if (fd >= 0) {
+        asyncore__set(d, ASYNCORE__SERVED);
         d->map->starved = false;
         if (ret_addr != NULL) {
             *ret_addr = addr;

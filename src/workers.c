@@ -9,7 +9,6 @@
 #ifndef _DEFAULT_SOURCE
 #define _DEFAULT_SOURCE /* SO_REUSEPORT */
 #endif
-#include <poll.h>
 #include <stdio.h>
 
 #include "asyncore_workers.h"
@@ -466,20 +465,14 @@ asyncore_workers_getsockname(const struct asyncore_workers *w, int listener,
 
 /* ---- the end of a worker ---- */
 
-static bool
-is_queued(const struct asyncore_dispatcher *d)
-{
-    struct asyncore__world *w = d->map->world;
-    struct pollfd one = {.fd = d->fd, .events = POLLIN};
-    return w->poll(w, &one, 1, 0) > 0 && (one.revents & POLLIN) != 0;
-}
-
-/* Returns -EAGAIN when there is no more, or ASYNCORE_EXIT_NOW. */
+/* One, or what the listener's own handler takes at once.  Returns -EAGAIN when
+ * there is no more, or ASYNCORE_EXIT_NOW. */
 static int
-accept_one(struct asyncore_dispatcher *d)
+accept_some(struct asyncore_dispatcher *d)
 {
     if (d->ops->handle_accept != NULL || d->ops->handle_read_event != NULL) {
-        return is_queued(d) ? asyncore_read(d) : -EAGAIN;
+        int rc = asyncore_read(d);
+        return rc < 0 || asyncore__has(d, ASYNCORE__SERVED) ? rc : -EAGAIN;
     }
     struct asyncore_addr addr;
     int fd = asyncore_accept(d, &addr);
@@ -494,7 +487,7 @@ accept_queued(struct asyncore_dispatcher *d)
 {
     int rc = 0;
     for (int i = 0; i < SOMAXCONN && rc >= 0 && d->accepting; i++) {
-        rc = accept_one(d);
+        rc = accept_some(d);
     }
     return rc == ASYNCORE_EXIT_NOW ? rc : 0;
 }
