@@ -73,6 +73,7 @@ extern "C" {
 ASYNCORE_API const char *asyncore_version(void);
 
 struct asyncore_map;        /* a set of channels and its loop; opaque */
+struct asyncore__rare;      /* private */
 struct asyncore_dispatcher; /* a channel; open, for embedding */
 
 /* The object around an embedded member, in ISO C: the subclass of a channel.
@@ -551,26 +552,24 @@ struct asyncore_dispatcher {
     unsigned debug : 1;            /* dispatcher_with_send: log what is sent */
     unsigned ignore_log_types : 4; /* ASYNCORE_LOG_* or-ed; at first WARNING */
     /* private */
+    unsigned asyncore__class : 3;
+    unsigned asyncore__transport : 2;
+    unsigned asyncore__family : 2;
+    unsigned asyncore__port : 16;
     unsigned asyncore__flags;
     unsigned asyncore__pos;
-    unsigned asyncore__magic;
-    const void *asyncore__class;
-    const void *asyncore__transport;
-    struct asyncore_dispatcher *asyncore__next;
-    void *asyncore__idle;
-    union {
-        struct sockaddr_in in;
-        struct sockaddr_in6 in6;
-        struct {
-            sa_family_t family;
-            socklen_t len;
-            struct sockaddr_un *un;
-        } heap;
-    } asyncore__addr;
-    unsigned asyncore__linger_ms;
-    unsigned asyncore__life;
-    unsigned asyncore__pins;
     unsigned asyncore__asked;
+    unsigned short asyncore__magic;
+    unsigned short asyncore__linger;
+    unsigned short asyncore__life;
+    unsigned short asyncore__pins;
+    struct asyncore_dispatcher *asyncore__next;
+    struct asyncore__rare *asyncore__rare;
+    union {
+        struct in_addr in;
+        struct in6_addr in6;
+        struct asyncore_addr *other;
+    } asyncore__addr;
 };
 
 /* Initialise a channel in the caller's memory, and adopt a descriptor.
@@ -766,7 +765,8 @@ ASYNCORE_API int asyncore_close_when_done(struct asyncore_dispatcher *d);
 /* How long asyncore_close_when_done() waits, when all is sent, for the peer
  * to end its side, so that nothing that is on its way is cut off.
  *
- *   seconds   >= 0; 2 if never set
+ *   seconds   >= 0, rounded up to hundredths; 2 if never set; from 655.35 on,
+ *             for ever
  *
  * Returns 0 or -EINVAL. */
 ASYNCORE_API int asyncore_set_linger(struct asyncore_dispatcher *d,
@@ -911,8 +911,6 @@ struct asyncore__output {
  * kept and sent when it can be.  Python: asyncore.dispatcher_with_send. */
 struct asyncore_dispatcher_with_send {
     struct asyncore_dispatcher base;
-    /* private */
-    struct asyncore__output asyncore__out;
 };
 
 /* As asyncore_dispatcher_init() and asyncore_dispatcher_new(). */
@@ -966,7 +964,7 @@ ASYNCORE_API size_t asyncore_output_size(const struct asyncore_dispatcher *d);
  *   limits   low <= high <= max; must outlive the channel (make it static
  *            const)
  *
- * Returns 0, -EINVAL: not such a channel, or not in that order. */
+ * Returns 0, -EINVAL: not such a channel, or not in that order, or -ENOMEM. */
 ASYNCORE_API int asyncore_set_limits(struct asyncore_dispatcher *d,
                                      const struct asyncore_limits *limits);
 

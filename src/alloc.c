@@ -53,7 +53,7 @@ asyncore__free(void *ptr)
 }
 
 int
-asyncore__reserve(void *array, size_t *cap, size_t n, size_t size)
+asyncore__reserve_raw(void *array, size_t *cap, size_t n, size_t size)
 {
     if (n <= *cap) {
         return 0;
@@ -73,8 +73,20 @@ asyncore__reserve(void *array, size_t *cap, size_t n, size_t size)
     if (grown == NULL) {
         return -ENOMEM;
     }
-    memset(grown + *cap * size, 0, (want - *cap) * size);
     memcpy(array, &grown, sizeof grown);
     *cap = want;
     return 0;
+}
+
+int
+asyncore__reserve(void *array, size_t *cap, size_t n, size_t size)
+{
+    size_t old = *cap;
+    int err = asyncore__reserve_raw(array, cap, n, size);
+    if (err >= 0 && *cap > old) {
+        char *at;
+        memcpy(&at, array, sizeof at);
+        memset(at + old * size, 0, (*cap - old) * size);
+    }
+    return err;
 }

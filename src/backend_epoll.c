@@ -145,8 +145,8 @@ modify(struct asyncore_map *map, int fd, unsigned from, unsigned to)
     if (from != 0) {
         return change(map, fd, to);
     }
-    int err = asyncore__reserve(&st->events, &st->cap, st->watched + 1,
-                                sizeof *st->events);
+    int err = asyncore__reserve_raw(&st->events, &st->cap, st->watched + 1,
+                                    sizeof *st->events);
     if (err >= 0) {
         err = add(map, fd, to);
     }

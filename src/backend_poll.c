@@ -51,8 +51,8 @@ modify(struct asyncore_map *map, int fd, unsigned from, unsigned to)
     struct state *st = map->state;
     uint32_t *at = &map->slots[fd].scratch;
     if (from == 0) {
-        int err = asyncore__reserve(&st->fds, &st->cap, st->len + 1,
-                                    sizeof *st->fds);
+        int err = asyncore__reserve_raw(&st->fds, &st->cap, st->len + 1,
+                                        sizeof *st->fds);
         if (err < 0) {
             return err;
         }

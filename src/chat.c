@@ -20,8 +20,6 @@ enum {
     STEADY = 4    /* cut_plain() knows what is in the chat */
 };
 
-static const struct asyncore__class chat_class;
-
 /* ---- birth and identity ---- */
 
 static struct asynchat *
@@ -33,14 +31,14 @@ chat_of(struct asyncore_dispatcher *d)
 struct asynchat *
 asynchat_from(struct asyncore_dispatcher *d)
 {
-    return asyncore__isinstance(d, &chat_class) ? chat_of(d) : NULL;
+    return asyncore__isinstance(d, &asyncore__chat_class) ? chat_of(d) : NULL;
 }
 
 static inline bool
 valid(const struct asynchat *chat)
 {
     return chat != NULL && asyncore__valid(&chat->base) &&
-           asyncore__class_of(&chat->base) == &chat_class;
+           chat->base.asyncore__class == ASYNCORE__CHAT;
 }
 
 static int
@@ -74,9 +72,9 @@ int
 asynchat_init(struct asynchat *chat, const struct asynchat_ops *ops, int fd,
               struct asyncore_map *map)
 {
-    int err = asyncore__init(chat != NULL ? &chat->base : NULL, &chat_class,
-                             sizeof *chat, base_ops(ops), map,
-                             asyncore_set_socket, fd);
+    int err = asyncore__init(chat != NULL ? &chat->base : NULL,
+                             &asyncore__chat_class, sizeof *chat,
+                             base_ops(ops), map, asyncore_set_socket, fd);
     if (err >= 0) {
         set_defaults(chat);
     }
@@ -89,7 +87,7 @@ asynchat_new(const struct asynchat_ops *ops, int fd, struct asyncore_map *map,
 {
     int err;
     struct asynchat *chat =
-        asyncore__new(&chat_class, sizeof *chat, base_ops(ops), map,
+        asyncore__new(&asyncore__chat_class, sizeof *chat, base_ops(ops), map,
                       asyncore_set_socket, fd, &err);
     if (chat != NULL) {
         set_defaults(chat);
@@ -1060,10 +1058,12 @@ static const struct asyncore_ops chat_ops = {
     .log_info = asyncore_dispatcher_log_info,
 };
 
-static const struct asyncore__class chat_class = {
+const struct asyncore__class asyncore__chat_class = {
     .name = "asynchat",
+    .number = ASYNCORE__CHAT,
     .parent = &asyncore__dispatcher_class,
     .ops = &chat_ops,
+    .queues = true,
     .output = offsetof(struct asynchat, asynchat__out),
     .closed = closed,
     .leaving = leaving,

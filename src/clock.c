@@ -127,26 +127,12 @@ asyncore__run_timers(struct asyncore_map *map)
 
 /* Events only note the time; the timer, when it fires, sees how much of the
  * period is left.  So a busy channel costs no timer work. */
-struct idle {
-    int64_t period, last;
-    int64_t timer;
-};
-
-static int idle_fired(struct asyncore_map *map, void *arg);
-
-static int
-idle_arm(struct asyncore_dispatcher *d, int64_t when)
-{
-    struct idle *idle = d->asyncore__idle;
-    idle->timer = add_timer(d->map, when, idle_fired, d);
-    return idle->timer < 0 ? (int)idle->timer : 0;
-}
 
 static int
 idle_fired(struct asyncore_map *map, void *arg)
 {
     struct asyncore_dispatcher *d = arg;
-    struct idle *idle = d->asyncore__idle;
+    struct asyncore__rare *idle = d->asyncore__rare;
     int64_t due = idle->last + idle->period;
     int64_t time = now(map);
     bool expired = time >= due;
@@ -154,8 +140,9 @@ idle_fired(struct asyncore_map *map, void *arg)
         idle->last = time;
         due = time + idle->period;
     }
-    int err = idle_arm(d, due);
-    if (err < 0) {
+    idle->timer = add_timer(map, due, idle_fired, d);
+    if (idle->timer < 0) {
+        int err = (int)idle->timer;
         return asyncore__catch(d, asyncore__fail(d, "set_timeout", err));
     }
     if (!expired) {
@@ -174,19 +161,37 @@ idle_fired(struct asyncore_map *map, void *arg)
 void
 asyncore__idle_reset(struct asyncore_dispatcher *d)
 {
-    struct idle *idle = d->asyncore__idle;
-    idle->last = now(d->map);
+    d->asyncore__rare->last = now(d->map);
 }
 
 void
 asyncore__idle_clear(struct asyncore_dispatcher *d)
 {
-    struct idle *idle = d->asyncore__idle;
-    if (idle != NULL) {
-        asyncore__timers_cancel(&d->map->timers, idle->timer);
-        asyncore__free(idle);
-        d->asyncore__idle = NULL;
+    if (asyncore__has(d, ASYNCORE__TIMED)) {
+        asyncore__timers_cancel(&d->map->timers, d->asyncore__rare->timer);
+        asyncore__unset(d, ASYNCORE__TIMED);
     }
+}
+
+static int
+idle_start(struct asyncore_dispatcher *d, int64_t period)
+{
+    struct asyncore__rare *idle = asyncore__rare_of(d);
+    if (idle == NULL) {
+        return -ENOMEM;
+    }
+    int64_t time = now(d->map);
+    int64_t timer = add_timer(d->map, time + period, idle_fired, d);
+    if (timer < 0) {
+        return (int)timer;
+    }
+    asyncore__idle_clear(d);
+    idle->period = period;
+    idle->last = time;
+    idle->timer = timer;
+    asyncore__set(d, ASYNCORE__TIMED);
+    asyncore__touch(d); /* its events are noted from now on */
+    return 0;
 }
 
 int
@@ -207,26 +212,7 @@ asyncore_set_timeout(struct asyncore_dispatcher *d, double seconds)
         asyncore__idle_clear(d);
         return 0;
     }
-    struct idle *idle = asyncore__calloc(sizeof *idle);
-    if (idle == NULL) {
-        return -ENOMEM;
-    }
-    struct idle *old = d->asyncore__idle;
-    idle->period = period;
-    idle->last = now(d->map);
-    d->asyncore__idle = idle;
-    err = idle_arm(d, idle->last + period);
-    if (err < 0) {
-        d->asyncore__idle = old;
-        asyncore__free(idle);
-        return err;
-    }
-    if (old != NULL) {
-        asyncore__timers_cancel(&d->map->timers, old->timer);
-        asyncore__free(old);
-    }
-    asyncore__touch(d); /* its events are noted from now on */
-    return 0;
+    return idle_start(d, period);
 }
 
 /* ---- listeners without descriptors ---- */

@@ -188,7 +188,8 @@ begin(struct asyncore_dispatcher *d)
 {
     d->map->failed.code = 0;
     asyncore__unset(d, ASYNCORE__SERVED);
-    if (d->asyncore__idle != NULL && !asyncore__has(d, ASYNCORE__LINGERING)) {
+    if (asyncore__has(d, ASYNCORE__TIMED) &&
+        !asyncore__has(d, ASYNCORE__LINGERING)) {
         asyncore__idle_reset(d);
     }
     if ((d->ops->flags & ASYNCORE_ASK_ON_TOUCH) != 0) {
@@ -370,8 +371,8 @@ asyncore__report_other(struct asyncore_map *map, int fd, uint32_t generation,
     if (slot->d == NULL || slot->generation != generation) {
         return 0;
     }
-    int err = asyncore__reserve(&map->ready, &map->ready_cap, map->nready + 1,
-                                sizeof *map->ready);
+    int err = asyncore__reserve_raw(&map->ready, &map->ready_cap,
+                                    map->nready + 1, sizeof *map->ready);
     return err < 0 ? err : asyncore__report(map, fd, generation, mask);
 }
 

@@ -10,7 +10,7 @@
 #define ACCEPT_BATCH 64
 
 /* What asyncore_set_linger() starts with. */
-#define LINGER_MS 2000
+#define LINGER 200 /* hundredths of a second */
 
 /* ---- birth ---- */
 
@@ -34,9 +34,9 @@ asyncore__init(struct asyncore_dispatcher *d,
     d->ops = ops != NULL ? ops : &no_ops;
     d->map = map;
     d->ignore_log_types = ASYNCORE_LOG_WARNING;
-    d->asyncore__linger_ms = LINGER_MS;
-    d->asyncore__transport = &asyncore__socket_transport;
-    d->asyncore__class = cls;
+    d->asyncore__linger = LINGER;
+    d->asyncore__transport = ASYNCORE__SOCKET;
+    d->asyncore__class = cls->number & 7u;
     d->asyncore__magic = ASYNCORE__MAGIC;
     if (fd != -1) {
         err = adopt(d, fd);
@@ -90,8 +90,8 @@ asyncore_dispatcher_new(const struct asyncore_ops *ops, int fd,
 }
 
 int
-asyncore__open(struct asyncore_dispatcher *d, int fd,
-               const struct asyncore__transport *transport, bool stream)
+asyncore__open(struct asyncore_dispatcher *d, int fd, unsigned transport,
+               bool stream)
 {
     if (asyncore__has(d, ASYNCORE__DESTROYED)) {
         return -EBADF; /* it must be initialised anew */
@@ -106,7 +106,7 @@ asyncore__open(struct asyncore_dispatcher *d, int fd,
     asyncore__unset(d, ~(unsigned)(ASYNCORE__OWNED | ASYNCORE__TOUCHED |
                                    ASYNCORE__IN_MAP));
     asyncore__set(d, stream ? ASYNCORE__STREAM : 0);
-    d->asyncore__transport = transport;
+    d->asyncore__transport = transport & 3u;
     d->error = 0;
     d->asyncore__life++;
     d->map->open++;
@@ -115,6 +115,15 @@ asyncore__open(struct asyncore_dispatcher *d, int fd,
     }
     asyncore__touch(d);
     return 0;
+}
+
+struct asyncore__rare *
+asyncore__rare_of(struct asyncore_dispatcher *d)
+{
+    if (d->asyncore__rare == NULL) {
+        d->asyncore__rare = asyncore__calloc(sizeof *d->asyncore__rare);
+    }
+    return d->asyncore__rare;
 }
 
 /* ---- in and out of maps ---- */
@@ -544,5 +553,6 @@ const struct asyncore_ops asyncore__dispatcher_ops = {
 
 const struct asyncore__class asyncore__dispatcher_class = {
     .name = "asyncore_dispatcher",
+    .number = ASYNCORE__DISPATCHER,
     .ops = &asyncore__dispatcher_ops,
 };

@@ -135,7 +135,7 @@ asyncore_set_file(struct asyncore_dispatcher *d, int fd)
     }
     int err = w->set_nonblocking(w, copy);
     if (err >= 0) {
-        err = asyncore__open(d, copy, &asyncore__file_transport, true);
+        err = asyncore__open(d, copy, ASYNCORE__FILE, true);
     }
     if (err < 0) {
         w->close(w, copy);
@@ -146,15 +146,15 @@ asyncore_set_file(struct asyncore_dispatcher *d, int fd)
 }
 
 /* A dispatcher in all but the transport. */
-static const struct asyncore__class file_class;
 
 int
 asyncore_file_dispatcher_init(struct asyncore_file_dispatcher *f,
                               const struct asyncore_ops *ops, int fd,
                               struct asyncore_map *map)
 {
-    return asyncore__init(f != NULL ? &f->base : NULL, &file_class, sizeof *f,
-                          ops, map, asyncore_set_file, fd);
+    return asyncore__init(f != NULL ? &f->base : NULL,
+                          &asyncore__file_dispatcher_class, sizeof *f, ops,
+                          map, asyncore_set_file, fd);
 }
 
 int
@@ -163,16 +163,18 @@ asyncore_file_dispatcher_new(const struct asyncore_ops *ops, int fd,
                              struct asyncore_file_dispatcher **ret)
 {
     int err;
-    struct asyncore_file_dispatcher *f = asyncore__new(
-        &file_class, sizeof *f, ops, map, asyncore_set_file, fd, &err);
+    struct asyncore_file_dispatcher *f =
+        asyncore__new(&asyncore__file_dispatcher_class, sizeof *f, ops, map,
+                      asyncore_set_file, fd, &err);
     if (f != NULL && ret != NULL) {
         *ret = f;
     }
     return err;
 }
 
-static const struct asyncore__class file_class = {
+const struct asyncore__class asyncore__file_dispatcher_class = {
     .name = "asyncore_file_dispatcher",
+    .number = ASYNCORE__FILE_DISPATCHER,
     .parent = &asyncore__dispatcher_class,
     .ops = &asyncore__dispatcher_ops,
 };

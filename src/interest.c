@@ -182,11 +182,11 @@ static bool
 is_plain(const struct asyncore_dispatcher *d)
 {
     const unsigned unusual = ASYNCORE__TOLD | ASYNCORE__EOF | ASYNCORE__SHUT |
-                             ASYNCORE__LINGERING | ASYNCORE__LOST;
+                             ASYNCORE__LINGERING | ASYNCORE__LOST |
+                             ASYNCORE__TIMED;
     return d->connected && !d->accepting && !d->connecting && !d->closing &&
            asyncore__has(d, ASYNCORE__STREAM) && !asyncore__has(d, unusual) &&
-           asyncore__transport_of(d) == &asyncore__socket_transport &&
-           d->asyncore__idle == NULL && d->ops->recv == NULL &&
+           asyncore__is_socket(d) && d->ops->recv == NULL &&
            (d->ops->flags & ASYNCORE_ASK_ON_TOUCH) == 0 &&
            ASYNCORE__VIRTUAL(d, handle_read_event) ==
                asyncore_dispatcher_handle_read_event;
@@ -344,12 +344,14 @@ destroy(struct asyncore_dispatcher *d)
 {
     void (*fn)(struct asyncore_dispatcher *) = d->ops->destroy;
     bool owned = asyncore__has(d, ASYNCORE__OWNED);
-    if (d->asyncore__addr.heap.family == AF_UNIX) {
+    if (d->asyncore__family == ASYNCORE__ADDR_OTHER) {
         asyncore__set_addr(d, NULL); /* the one that is not in the channel */
     }
     if (asyncore__class_of(d)->fini != NULL) {
         asyncore__class_of(d)->fini(d);
     }
+    asyncore__free(d->asyncore__rare);
+    d->asyncore__rare = NULL;
     asyncore__set(d, ASYNCORE__DESTROYED);
     if (fn != NULL) {
         fn(d); /* a channel in the caller's memory may be gone now */

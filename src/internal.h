@@ -31,6 +31,9 @@ void asyncore__free(void *ptr);
 /* Make room for n elements of `size` bytes in *array, whose capacity is *cap;
  * grows by doubling, new elements are zero.  Returns 0 or -ENOMEM. */
 int asyncore__reserve(void *array, size_t *cap, size_t n, size_t size);
+/* The same, but that new elements are not written to, nor is their memory
+ * touched. */
+int asyncore__reserve_raw(void *array, size_t *cap, size_t n, size_t size);
 
 /* ---- log.c ------------------------------------------------------------- */
 
@@ -314,7 +317,16 @@ enum {
     ASYNCORE__PLAIN = 1 << 21,     /* nothing unusual: see interest.c */
     ASYNCORE__TCP = 1 << 22,       /* a stream that is for certain TCP's */
     ASYNCORE__UNSETTLED = 1
-                          << 23 /* of its last event, something may be left */
+                          << 23, /* of its last event, something may be left */
+    ASYNCORE__TIMED = 1 << 25    /* it has an idle timeout: see clock.c */
+};
+
+/* asyncore_dispatcher.asyncore__family: what the `addr` is. */
+enum {
+    ASYNCORE__ADDR_NONE,
+    ASYNCORE__ADDR_IN,
+    ASYNCORE__ADDR_IN6,
+    ASYNCORE__ADDR_OTHER /* on the heap */
 };
 
 static inline bool
@@ -355,10 +367,10 @@ enum {
 /* What the map knows of a descriptor. */
 struct asyncore__slot {
     struct asyncore_dispatcher *d; /* NULL = none (or the wake-up) */
-    uint32_t generation;           /* + 1 whenever the channel here changes */
     uint32_t scratch;              /* the backend's own */
-    unsigned char armed;           /* the interest the backend has been told */
-    bool always;                   /* the backend refused it: a regular file */
+    uint32_t generation : 24;      /* + 1 whenever the channel here changes */
+    uint32_t armed : 5;            /* the interest the backend has been told */
+    uint32_t always : 1;           /* the backend refused it: a regular file */
 };
 
 /* Channels in the order of their adding, with holes where one has gone;
@@ -717,6 +729,12 @@ struct asyncore__transport {
 };
 extern const struct asyncore__transport asyncore__socket_transport;
 extern const struct asyncore__transport asyncore__file_transport;
+/* classes.c: all of them, by the number that a channel has. */
+enum {
+    ASYNCORE__SOCKET,
+    ASYNCORE__FILE
+};
+extern const struct asyncore__transport *const asyncore__transports[];
 
 /* A class of the library: a complete table of handlers, and what the core
  * must know of its channels. */
@@ -724,7 +742,9 @@ struct asyncore__class {
     const char *name;
     const struct asyncore__class *parent;
     const struct asyncore_ops *ops;
-    size_t output; /* where in it its output queue is; 0 = it has none */
+    unsigned number; /* its place in asyncore__classes */
+    bool queues;     /* it has an output queue … */
+    size_t output;   /* … where in it; 0 = in what is rare */
     /* it is closed: forget what belonged to the connection; may be NULL */
     void (*closed)(struct asyncore_dispatcher *d);
     /* it is taken out of its map, it has been put into one; may be NULL */
@@ -734,13 +754,22 @@ struct asyncore__class {
     void (*fini)(struct asyncore_dispatcher *d);
 };
 
+/* classes.c: all of them, by the number that a channel has. */
+enum {
+    ASYNCORE__DISPATCHER,
+    ASYNCORE__WITH_SEND,
+    ASYNCORE__FILE_DISPATCHER,
+    ASYNCORE__CHAT
+};
+extern const struct asyncore__class *const asyncore__classes[];
+
 static inline const struct asyncore__class *
 asyncore__class_of(const struct asyncore_dispatcher *d)
 {
-    return d->asyncore__class;
+    return asyncore__classes[d->asyncore__class];
 }
 
-#define ASYNCORE__MAGIC 0xa54c04e5u
+#define ASYNCORE__MAGIC 0xa54c
 
 /* Is it a channel that was initialised? */
 static inline bool
@@ -769,13 +798,32 @@ asyncore__isinstance(const struct asyncore_dispatcher *d,
 }
 
 extern const struct asyncore__class asyncore__dispatcher_class;
+extern const struct asyncore__class asyncore__with_send_class;
+extern const struct asyncore__class asyncore__file_dispatcher_class;
+extern const struct asyncore__class asyncore__chat_class;
 extern const struct asyncore_ops asyncore__dispatcher_ops;
 
 static inline const struct asyncore__transport *
 asyncore__transport_of(const struct asyncore_dispatcher *d)
 {
-    return d->asyncore__transport;
+    return asyncore__transports[d->asyncore__transport];
 }
+
+static inline bool
+asyncore__is_socket(const struct asyncore_dispatcher *d)
+{
+    return d->asyncore__transport == ASYNCORE__SOCKET;
+}
+
+/* What few channels need: found when it is needed first, kept until the
+ * channel is destroyed. */
+struct asyncore__rare {
+    int64_t period, last, timer;    /* clock.c, if it is TIMED */
+    struct asyncore__output output; /* of a class that has none of its own */
+};
+
+/* NULL without memory. */
+struct asyncore__rare *asyncore__rare_of(struct asyncore_dispatcher *d);
 
 /* Initialise a channel of a class, of `size` bytes in all, in the caller's
  * memory; then adopt(d, fd) unless fd is -1. */
@@ -790,8 +838,8 @@ void *asyncore__new(const struct asyncore__class *cls, size_t size,
                     int (*adopt)(struct asyncore_dispatcher *d, int fd),
                     int fd, int *ret_err);
 /* Begin a life: the descriptor is the channel's, in its map. */
-int asyncore__open(struct asyncore_dispatcher *d, int fd,
-                   const struct asyncore__transport *transport, bool stream);
+int asyncore__open(struct asyncore_dispatcher *d, int fd, unsigned transport,
+                   bool stream);
 /* Input or output failed with `code`: the end of the connection is told and
  * becomes 0, other errors are noted and come back. */
 int asyncore__io_failed(struct asyncore_dispatcher *d, const char *op,
@@ -825,12 +873,27 @@ struct asyncore__source_ops {
                     struct iovec *ret);
 };
 
-/* The queue of a channel, or NULL. */
+/* The queue of a channel; NULL: it has none, or none yet. */
 static inline struct asyncore__output *
 asyncore__output_of(const struct asyncore_dispatcher *d)
 {
     size_t at = asyncore__class_of(d)->output;
-    return at != 0 ? (void *)((char *)(uintptr_t)d + at) : NULL;
+    if (at != 0) {
+        return (void *)((char *)(uintptr_t)d + at);
+    }
+    return d->asyncore__rare != NULL ? &d->asyncore__rare->output : NULL;
+}
+
+/* The queue, to put something into it; NULL without memory. */
+static inline struct asyncore__output *
+asyncore__output_for(struct asyncore_dispatcher *d)
+{
+    struct asyncore__output *out = asyncore__output_of(d);
+    if (out == NULL) {
+        struct asyncore__rare *rare = asyncore__rare_of(d);
+        out = rare != NULL ? &rare->output : NULL;
+    }
+    return out;
 }
 
 /* Does anything wait to be sent? */
@@ -847,7 +910,8 @@ extern const struct asyncore_limits asyncore__default_limits;
 static inline const struct asyncore_limits *
 asyncore__limits_of(const struct asyncore__output *out)
 {
-    return out->limits != NULL ? out->limits : &asyncore__default_limits;
+    return out != NULL && out->limits != NULL ? out->limits
+                                              : &asyncore__default_limits;
 }
 
 /* May `len` more bytes be taken?  Returns 0, or why not. */
@@ -857,8 +921,9 @@ static inline int
 asyncore__output_check(struct asyncore_dispatcher *d, size_t len)
 {
     const struct asyncore__output *out = asyncore__output_of(d);
-    bool few = out->limits == NULL && len <= ASYNCORE_MAX_OUTPUT / 2 &&
-               out->queue.len <= ASYNCORE_MAX_OUTPUT / 2;
+    bool few = len <= ASYNCORE_MAX_OUTPUT / 2 &&
+               (out == NULL || (out->limits == NULL &&
+                                out->queue.len <= ASYNCORE_MAX_OUTPUT / 2));
     bool open = !d->closing && !asyncore__has(d, ASYNCORE__SHUT);
     return few && open ? 0 : asyncore__output_check_all(d, len);
 }
@@ -879,6 +944,9 @@ ASYNCORE__COLD ssize_t asyncore__output_sent_part(
 void asyncore__output_clear(struct asyncore_dispatcher *d);
 
 /* ---- linger.c: the orderly end ----------------------------------------- */
+
+/* asyncore_dispatcher.asyncore__linger, in hundredths of a second. */
+#define ASYNCORE__LINGER_FOREVER UINT16_MAX
 
 /* All is sent: shut down or close, if that was asked for.  Returns 0, an
  * error of shutdown(2), or ASYNCORE_EXIT_NOW. */

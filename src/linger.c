@@ -17,9 +17,11 @@ asyncore_set_linger(struct asyncore_dispatcher *d, double seconds)
     if (!asyncore__valid(d) || !asyncore__ns(seconds, &ns)) {
         return -EINVAL;
     }
-    int64_t ms = ns / 1000000 + (ns % 1000000 != 0);
-    bool longest = ns < 0 || ms > UINT32_MAX;
-    d->asyncore__linger_ms = longest ? UINT32_MAX : (unsigned)ms;
+    const int64_t unit = 10 * 1000 * 1000;
+    int64_t units = ns / unit + (ns % unit != 0);
+    d->asyncore__linger = ns < 0 || units >= ASYNCORE__LINGER_FOREVER
+                              ? ASYNCORE__LINGER_FOREVER
+                              : (unsigned short)units;
     return 0;
 }
 
@@ -57,9 +59,8 @@ asyncore__linger_read(struct asyncore_dispatcher *d)
 static int
 linger(struct asyncore_dispatcher *d)
 {
-    bool stream = asyncore__has(d, ASYNCORE__STREAM) &&
-                  asyncore__transport_of(d) == &asyncore__socket_transport;
-    if (!stream || !d->connected || d->asyncore__linger_ms == 0 ||
+    bool stream = asyncore__has(d, ASYNCORE__STREAM) && asyncore__is_socket(d);
+    if (!stream || !d->connected || d->asyncore__linger == 0 ||
         asyncore__has(d, ASYNCORE__EOF | ASYNCORE__TOLD)) {
         return finish(d);
     }
@@ -67,7 +68,10 @@ linger(struct asyncore_dispatcher *d)
         asyncore__transport_of(d)->shutdown(d) < 0) {
         return finish(d); /* no connection any more */
     }
-    if (asyncore_set_timeout(d, d->asyncore__linger_ms / 1e3) < 0) {
+    double seconds = d->asyncore__linger < ASYNCORE__LINGER_FOREVER
+                         ? d->asyncore__linger / 1e2
+                         : ASYNCORE_FOREVER;
+    if (asyncore_set_timeout(d, seconds) < 0) {
         return finish(d); /* no memory to wait with */
     }
     asyncore__set(d,

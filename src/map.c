@@ -20,7 +20,7 @@ place(const struct asyncore__order *o, struct asyncore_dispatcher *d)
 static int
 order_reserve(struct asyncore__order *o)
 {
-    return asyncore__reserve(&o->at, &o->cap, o->len + 1, sizeof *o->at);
+    return asyncore__reserve_raw(&o->at, &o->cap, o->len + 1, sizeof *o->at);
 }
 
 static void
@@ -357,7 +357,7 @@ asyncore__map_remove(struct asyncore_dispatcher *d, bool closing)
 {
     struct asyncore_map *map = d->map;
     /* Of a file, the channel has but a dup(). */
-    if (closing && asyncore__transport_of(d) == &asyncore__socket_transport) {
+    if (closing && asyncore__is_socket(d)) {
         forget(map, d->fd);
     }
     else {
@@ -377,8 +377,8 @@ asyncore__map_remove(struct asyncore_dispatcher *d, bool closing)
 static int
 always_add(struct asyncore_map *map, int fd)
 {
-    int err = asyncore__reserve(&map->always, &map->always_cap,
-                                map->nalways + 1, sizeof *map->always);
+    int err = asyncore__reserve_raw(&map->always, &map->always_cap,
+                                    map->nalways + 1, sizeof *map->always);
     if (err >= 0) {
         map->always[map->nalways++] = fd;
         map->slots[fd].always = true;
@@ -426,7 +426,7 @@ asyncore__arm(struct asyncore_map *map, int fd, unsigned mask)
         }
     }
     if (err >= 0) {
-        slot->armed = (unsigned char)mask;
+        slot->armed = mask & 31u;
     }
     return err < 0 ? err : 0;
 }
@@ -461,8 +461,8 @@ change_backend(struct asyncore_map *map,
     void *old_state = map->state;
     int *always = NULL;
     size_t cap = 0, n = 0;
-    int err =
-        asyncore__reserve(&always, &cap, map->all.live + 1, sizeof *always);
+    int err = asyncore__reserve_raw(&always, &cap, map->all.live + 1,
+                                    sizeof *always);
     if (err < 0) {
         return err;
     }

@@ -62,11 +62,14 @@ int
 asyncore_set_limits(struct asyncore_dispatcher *d,
                     const struct asyncore_limits *limits)
 {
-    struct asyncore__output *out =
-        asyncore__valid(d) ? asyncore__output_of(d) : NULL;
-    if (out == NULL || (limits != NULL && (limits->low > limits->high ||
-                                           limits->high > limits->max))) {
+    bool valid = asyncore__valid(d) && asyncore__class_of(d)->queues;
+    if (!valid || (limits != NULL && (limits->low > limits->high ||
+                                      limits->high > limits->max))) {
         return -EINVAL;
+    }
+    struct asyncore__output *out = asyncore__output_for(d);
+    if (out == NULL) {
+        return -ENOMEM;
     }
     out->limits = limits;
     if (d->fd >= 0) {
@@ -85,7 +88,8 @@ asyncore__output_check_all(struct asyncore_dispatcher *d, size_t len)
         return asyncore__fail(d, "send", -EPIPE);
     }
     size_t max = asyncore__limits_of(out)->max;
-    if (out->queue.len > max || len > max - out->queue.len) {
+    size_t queued = out != NULL ? out->queue.len : 0;
+    if (queued > max || len > max - queued) {
         return asyncore__fail(d, "send", -ENOBUFS);
     }
     return 0;
@@ -261,9 +265,10 @@ torn(struct asyncore_dispatcher *d)
 static ssize_t
 keep(struct asyncore_dispatcher *d, const char *data, size_t len, size_t done)
 {
-    struct asyncore__outq *q = &asyncore__output_of(d)->queue;
-    int err =
-        asyncore__outq_append(q, &d->map->spares, data + done, len - done);
+    struct asyncore__output *out = asyncore__output_for(d);
+    int err = out != NULL ? asyncore__outq_append(&out->queue, &d->map->spares,
+                                                  data + done, len - done)
+                          : -ENOMEM;
     if (err < 0) {
         return done > 0 ? torn(d) : asyncore__fail(d, "send", err);
     }

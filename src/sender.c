@@ -5,8 +5,6 @@
 
 #include "internal.h"
 
-static const struct asyncore__class with_send_class;
-
 static struct asyncore_dispatcher_with_send *
 sender(struct asyncore_dispatcher *d)
 {
@@ -17,7 +15,8 @@ sender(struct asyncore_dispatcher *d)
 struct asyncore_dispatcher_with_send *
 asyncore_dispatcher_with_send_from(struct asyncore_dispatcher *d)
 {
-    return asyncore__isinstance(d, &with_send_class) ? sender(d) : NULL;
+    return asyncore__isinstance(d, &asyncore__with_send_class) ? sender(d)
+                                                               : NULL;
 }
 
 int
@@ -25,8 +24,9 @@ asyncore_dispatcher_with_send_init(struct asyncore_dispatcher_with_send *s,
                                    const struct asyncore_ops *ops, int fd,
                                    struct asyncore_map *map)
 {
-    return asyncore__init(s != NULL ? &s->base : NULL, &with_send_class,
-                          sizeof *s, ops, map, asyncore_set_socket, fd);
+    return asyncore__init(s != NULL ? &s->base : NULL,
+                          &asyncore__with_send_class, sizeof *s, ops, map,
+                          asyncore_set_socket, fd);
 }
 
 int
@@ -35,8 +35,9 @@ asyncore_dispatcher_with_send_new(const struct asyncore_ops *ops, int fd,
                                   struct asyncore_dispatcher_with_send **ret)
 {
     int err;
-    struct asyncore_dispatcher_with_send *s = asyncore__new(
-        &with_send_class, sizeof *s, ops, map, asyncore_set_socket, fd, &err);
+    struct asyncore_dispatcher_with_send *s =
+        asyncore__new(&asyncore__with_send_class, sizeof *s, ops, map,
+                      asyncore_set_socket, fd, &err);
     if (s != NULL && ret != NULL) {
         *ret = s;
     }
@@ -65,7 +66,7 @@ log_sending(struct asyncore_dispatcher *d, const unsigned char *data,
 static int
 check_send(struct asyncore_dispatcher *d, const void *data, size_t len)
 {
-    bool valid = asyncore__isinstance(d, &with_send_class) &&
+    bool valid = asyncore__isinstance(d, &asyncore__with_send_class) &&
                  (data != NULL || len == 0);
     int err = valid ? asyncore__check_open(d) : -EINVAL;
     return err < 0 ? err : asyncore__output_check(d, len);
@@ -92,12 +93,13 @@ send_any(struct asyncore_dispatcher *d, const void *data, size_t len)
 static inline bool
 is_plain(const struct asyncore_dispatcher *d, const void *data, size_t len)
 {
-    if (!asyncore__valid(d) || d->asyncore__class != &with_send_class ||
+    if (!asyncore__valid(d) || d->asyncore__class != ASYNCORE__WITH_SEND ||
         !asyncore__has(d, ASYNCORE__PLAIN) || d->debug) {
         return false;
     }
     const struct asyncore__output *out = asyncore__output_of(d);
-    return asyncore__outq_empty(&out->queue) && out->limits == NULL &&
+    return (out == NULL ||
+            (asyncore__outq_empty(&out->queue) && out->limits == NULL)) &&
            data != NULL && len > 0 && len <= ASYNCORE_MAX_OUTPUT;
 }
 
@@ -162,9 +164,10 @@ static const struct asyncore_ops with_send_ops = {
     .log_info = asyncore_dispatcher_log_info,
 };
 
-static const struct asyncore__class with_send_class = {
+const struct asyncore__class asyncore__with_send_class = {
     .name = "asyncore_dispatcher_with_send",
+    .number = ASYNCORE__WITH_SEND,
     .parent = &asyncore__dispatcher_class,
     .ops = &with_send_ops,
-    .output = offsetof(struct asyncore_dispatcher_with_send, asyncore__out),
+    .queues = true,
 };

@@ -21,38 +21,45 @@ checked(struct asyncore_dispatcher *d, const char *op, int result)
 
 /* ---- the channel's addr ---- */
 
-/* IPv4 and IPv6 addresses are kept in the channel; a unix path, which most
- * channels do not have, on the heap.  Without memory for it there is none. */
+static void
+forget_addr(struct asyncore_dispatcher *d)
+{
+    if (d->asyncore__family == ASYNCORE__ADDR_OTHER) {
+        asyncore__free(d->asyncore__addr.other);
+    }
+    d->asyncore__family = ASYNCORE__ADDR_NONE;
+}
+
+/* IPv4 and IPv6 addresses are kept in the channel; a unix path, or an IPv6
+ * scope, which most do not have, on the heap.  Without memory for it there is
+ * none. */
 void
 asyncore__set_addr(struct asyncore_dispatcher *d,
                    const struct asyncore_addr *addr)
 {
-    if (d->asyncore__addr.heap.family == AF_UNIX) {
-        asyncore__free(d->asyncore__addr.heap.un);
-    }
-    memset(&d->asyncore__addr, 0, sizeof d->asyncore__addr);
+    forget_addr(d);
     if (addr == NULL || addr->len < (socklen_t)sizeof(sa_family_t)) {
         return;
     }
-    switch (addr->u.sa.sa_family) {
-    case AF_INET:
-        d->asyncore__addr.in = addr->u.in;
-        break;
-    case AF_INET6:
-        d->asyncore__addr.in6 = addr->u.in6;
-        break;
-    case AF_UNIX: {
-        struct sockaddr_un *un = asyncore__realloc(NULL, sizeof *un);
-        if (un != NULL) {
-            *un = addr->u.un;
-            d->asyncore__addr.heap.family = AF_UNIX;
-            d->asyncore__addr.heap.len = addr->len;
-            d->asyncore__addr.heap.un = un;
-        }
-        break;
+    if (addr->u.sa.sa_family == AF_INET) {
+        d->asyncore__family = ASYNCORE__ADDR_IN;
+        d->asyncore__port = addr->u.in.sin_port;
+        d->asyncore__addr.in = addr->u.in.sin_addr;
     }
-    default:
-        break;
+    else if (addr->u.sa.sa_family == AF_INET6 &&
+             addr->u.in6.sin6_scope_id == 0) {
+        d->asyncore__family = ASYNCORE__ADDR_IN6;
+        d->asyncore__port = addr->u.in6.sin6_port;
+        d->asyncore__addr.in6 = addr->u.in6.sin6_addr;
+    }
+    else if (addr->u.sa.sa_family == AF_INET6 ||
+             addr->u.sa.sa_family == AF_UNIX) {
+        struct asyncore_addr *copy = asyncore__realloc(NULL, sizeof *copy);
+        if (copy != NULL) {
+            *copy = *addr;
+            d->asyncore__family = ASYNCORE__ADDR_OTHER;
+            d->asyncore__addr.other = copy;
+        }
     }
 }
 
@@ -64,18 +71,21 @@ asyncore_getaddr(const struct asyncore_dispatcher *d,
         return -EINVAL;
     }
     memset(ret, 0, sizeof *ret);
-    switch (d->asyncore__addr.heap.family) {
-    case AF_INET:
-        ret->u.in = d->asyncore__addr.in;
+    switch (d->asyncore__family) {
+    case ASYNCORE__ADDR_IN:
+        ret->u.in.sin_family = AF_INET;
+        ret->u.in.sin_port = (in_port_t)d->asyncore__port;
+        ret->u.in.sin_addr = d->asyncore__addr.in;
         ret->len = sizeof ret->u.in;
         return 0;
-    case AF_INET6:
-        ret->u.in6 = d->asyncore__addr.in6;
+    case ASYNCORE__ADDR_IN6:
+        ret->u.in6.sin6_family = AF_INET6;
+        ret->u.in6.sin6_port = (in_port_t)d->asyncore__port;
+        ret->u.in6.sin6_addr = d->asyncore__addr.in6;
         ret->len = sizeof ret->u.in6;
         return 0;
-    case AF_UNIX:
-        ret->u.un = *d->asyncore__addr.heap.un;
-        ret->len = d->asyncore__addr.heap.len;
+    case ASYNCORE__ADDR_OTHER:
+        *ret = *d->asyncore__addr.other;
         return 0;
     default:
         return -ENOTCONN;
@@ -145,8 +155,7 @@ asyncore_create_socket(struct asyncore_dispatcher *d, int family, int type)
     if (fd < 0) {
         return asyncore__fail(d, "socket", fd);
     }
-    int err = asyncore__open(d, fd, &asyncore__socket_transport,
-                             type == SOCK_STREAM);
+    int err = asyncore__open(d, fd, ASYNCORE__SOCKET, type == SOCK_STREAM);
     if (err < 0) {
         world(d)->close(world(d), fd);
         return asyncore__fail(d, "create_socket", err);
@@ -251,7 +260,7 @@ asyncore_set_socket(struct asyncore_dispatcher *d, int fd)
             return asyncore__fail(d, "set_socket", err);
         }
     }
-    int err = asyncore__open(d, fd, &asyncore__socket_transport, kind.stream);
+    int err = asyncore__open(d, fd, ASYNCORE__SOCKET, kind.stream);
     if (err < 0) {
         return asyncore__fail(d, "set_socket", err);
     }

@@ -33,7 +33,7 @@ modify(int fd, unsigned mask)
     struct asyncore__slot *slot = &kit.map->slots[fd];
     int err = kit.map->backend->modify(kit.map, fd, slot->armed, mask);
     if (err >= 0) {
-        slot->armed = (unsigned char)mask;
+        slot->armed = mask & 31u;
     }
     return err;
 }

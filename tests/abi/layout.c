@@ -14,10 +14,10 @@
 
 SIZE(asyncore_addr, 136);
 SIZE(asyncore_call, 32);
-SIZE(asyncore_dispatcher, 128);
-SIZE(asyncore_dispatcher_with_send, 160);
+SIZE(asyncore_dispatcher, 88);
+SIZE(asyncore_dispatcher_with_send, 88);
 SIZE(asyncore_error, 24);
-SIZE(asyncore_file_dispatcher, 128);
+SIZE(asyncore_file_dispatcher, 88);
 SIZE(asyncore_file_wrapper, 4);
 SIZE(asyncore_limits, 24);
 SIZE(asyncore_ops, 248);
@@ -29,7 +29,7 @@ PLACE(asyncore_dispatcher, ops, 8);
 PLACE(asyncore_dispatcher, map, 16);
 PLACE(asyncore_dispatcher, fd, 24);
 PLACE(asyncore_dispatcher, error, 28);
-PLACE(asyncore_dispatcher, asyncore__asked, 124);
+PLACE(asyncore_dispatcher, asyncore__addr, 72);
 PLACE(asyncore_dispatcher_with_send, base, 0);
 PLACE(asyncore_ops, name, 0);
 PLACE(asyncore_ops, flags, 8);
