@@ -206,9 +206,11 @@ ASYNCORE_API int asyncore_getaddrinfo(struct asyncore_map *map, int family,
 
 /* Make a map.
  *
- *   backend   "epoll", "poll", "select"; NULL = the environment's
- *             ASYNCORE_BACKEND, else the best this machine has.  (The
- *             environment is not read in setuid programs.)
+ *   backend   "epoll", "io_uring", "poll", "select"; NULL = the
+ *             environment's ASYNCORE_BACKEND, else the best this machine has.
+ *             (The environment is not read in setuid programs.)  Where the
+ *             kernel has no io_uring, or its use is forbidden, epoll serves
+ *             instead; the log says why, asyncore_map_backend() which.
  *
  * Returns 0, or
  *   -ENOSYS   no such backend here; the log names those there are
@@ -533,6 +535,14 @@ struct asyncore_ops {
  * and costs nothing while idle. */
 #define ASYNCORE_ASK_ON_TOUCH 1u
 
+/* For ops.flags: handlers of this class read from the descriptor, or accept
+ * from it, by other means than the library's functions (a TLS library,
+ * recvmsg(), splice()), or give it away with asyncore_detach().  The io_uring
+ * backend, which receives from TCP connections in advance, then leaves their
+ * bytes in the kernel until they are asked for, as the others always do.  So
+ * it is, without the flag, for classes with a `recv` of their own. */
+#define ASYNCORE_DIRECT_IO 2u
+
 /* A channel.  Embed it in a struct of your own, or use asyncore_*_new().
  * Its fields may be read; write only where it says so.
  * Python: asyncore.dispatcher. */
@@ -781,7 +791,9 @@ ASYNCORE_API int asyncore_set_linger(struct asyncore_dispatcher *d,
 ASYNCORE_API int asyncore_shutdown(struct asyncore_dispatcher *d);
 
 /* Give the descriptor away: the channel is closed as by asyncore_close(), but
- * the descriptor lives on and is the caller's.  Queued output is dropped.
+ * the descriptor lives on and is the caller's.  Queued output is dropped; so
+ * is what the io_uring backend has received in advance, unless the class is
+ * one of ASYNCORE_DIRECT_IO: read until -EAGAIN before.
  *
  * Returns the descriptor or -EBADF. */
 ASYNCORE_API int asyncore_detach(struct asyncore_dispatcher *d);

@@ -11,10 +11,13 @@ const struct asyncore__backend *const asyncore__backends[] = {
 #if defined(__linux__)
     &asyncore__backend_epoll,
 #endif
-    &asyncore__backend_poll,
-    &asyncore__backend_select,
-    NULL,
+#if defined(ASYNCORE_IO_URING)
+    &asyncore__backend_io_uring,
+#endif
+    &asyncore__backend_poll,     &asyncore__backend_select, NULL,
 };
+
+bool asyncore__uring_takes_unix;
 
 #define NBACKENDS (sizeof asyncore__backends / sizeof *asyncore__backends - 1)
 

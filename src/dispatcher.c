@@ -139,7 +139,12 @@ asyncore_add_channel(struct asyncore_dispatcher *d, struct asyncore_map *map)
         return -EBUSY;
     }
     struct asyncore_map *old = d->map;
-    err = asyncore__map_add(map != NULL ? map : old, d);
+    if (map != NULL && map != old && ASYNCORE__URING(old)) {
+        err = asyncore__uring_move(old, map, d->fd);
+    }
+    if (err >= 0) {
+        err = asyncore__map_add(map != NULL ? map : old, d);
+    }
     if (err < 0) {
         return err;
     }
@@ -225,7 +230,15 @@ int
 asyncore_detach(struct asyncore_dispatcher *d)
 {
     int err = asyncore__check_open(d);
-    return err < 0 ? err : leave(d, false);
+    if (err < 0) {
+        return err;
+    }
+    struct asyncore_map *map = d->map;
+    int fd = leave(d, false);
+    if (ASYNCORE__URING(map)) {
+        asyncore__uring_forget(map, fd);
+    }
+    return fd;
 }
 
 /* ---- text ---- */

@@ -256,6 +256,10 @@ update(struct asyncore_dispatcher *d)
         int rc = asyncore__end(d, d->error);
         return rc < 0 ? rc : 1;
     }
+    if (asyncore__has(d, ASYNCORE__UNSENT)) {
+        int rc = asyncore__output_unsent(d);
+        return rc < 0 ? rc : 1;
+    }
     /* What was queued since the last wait goes out, in one piece. */
     int ran = 0;
     if (is_unfinished(d)) {

@@ -165,6 +165,10 @@ int asyncore__outq_append(struct asyncore__outq *q,
 int asyncore__outq_appendv(struct asyncore__outq *q,
                            struct asyncore__spares *spares,
                            const struct iovec *iov, int n, size_t len);
+/* Put a copy to the front.  Returns 0 or -ENOMEM. */
+int asyncore__outq_prepend(struct asyncore__outq *q,
+                           struct asyncore__spares *spares, const void *data,
+                           size_t len);
 /* Append the bytes themselves; release (or NULL) is called when they have been
  * consumed or cleared. */
 int asyncore__outq_borrow(struct asyncore__outq *q, void *data, size_t len,
@@ -269,9 +273,43 @@ struct asyncore__world {
     void (*thread_name)(struct asyncore__world *w, const char *name);
     /* The calling one stays on the nth of its CPUs, counted round. */
     int (*thread_pin)(struct asyncore__world *w, unsigned nth);
+    /* As send and sendv, of a channel that has a queue for what does not go:
+     * a backend may take the bytes and send them by the end of the pass. */
+    ssize_t (*send_soon)(struct asyncore__world *w, int fd, const void *data,
+                         size_t len);
+    ssize_t (*sendv_soon)(struct asyncore__world *w, int fd,
+                          const struct iovec *iov, int n);
+    /* io_uring; NULL where it was not built.  submit hands over n entries and
+     * sees what is done; wait then waits for a completion. */
+    int (*uring_setup)(struct asyncore__world *w, unsigned entries,
+                       void *params);
+    int (*uring_register)(struct asyncore__world *w, int fd, unsigned op,
+                          void *arg, unsigned n);
+    int (*uring_submit)(struct asyncore__world *w, int fd, unsigned n);
+    int (*uring_wait)(struct asyncore__world *w, int fd, unsigned n,
+                      int64_t timeout);
+    int (*uring_map)(struct asyncore__world *w, int fd, size_t size,
+                     uint64_t offset, void **ret);
+    void (*uring_unmap)(struct asyncore__world *w, void *at, size_t size);
+    /* What this one stands on: calls that it does not answer itself go there.
+     * Then it keeps no state beside the table, for a map may have a copy of it
+     * that stands on another.  NULL = it is the kernel, or made up. */
+    struct asyncore__world *below;
 };
 
 extern struct asyncore__world asyncore__kernel;
+#if defined(ASYNCORE_IO_URING)
+int asyncore__k_uring_setup(struct asyncore__world *w, unsigned entries,
+                            void *params);
+int asyncore__k_uring_register(struct asyncore__world *w, int fd, unsigned op,
+                               void *arg, unsigned n);
+int asyncore__k_uring_submit(struct asyncore__world *w, int fd, unsigned n);
+int asyncore__k_uring_wait(struct asyncore__world *w, int fd, unsigned n,
+                           int64_t timeout);
+int asyncore__k_uring_map(struct asyncore__world *w, int fd, size_t size,
+                          uint64_t offset, void **ret);
+void asyncore__k_uring_unmap(struct asyncore__world *w, void *at, size_t size);
+#endif
 /* What maps are made with: the kernel, unless a test says otherwise. */
 extern struct asyncore__world *asyncore__world_default;
 
@@ -318,6 +356,7 @@ enum {
     ASYNCORE__TCP = 1 << 22,       /* a stream that is for certain TCP's */
     ASYNCORE__UNSETTLED = 1
                           << 23, /* of its last event, something may be left */
+    ASYNCORE__UNSENT = 1 << 24,  /* what it sent was lost: see output.c */
     ASYNCORE__TIMED = 1 << 25    /* it has an idle timeout: see clock.c */
 };
 
@@ -391,7 +430,8 @@ struct asyncore__ready {
 struct asyncore_map {
     struct asyncore__world *world;
     const struct asyncore__backend *backend;
-    void *state; /* the backend's */
+    void *state;                   /* the backend's */
+    struct asyncore__uring *uring; /* what was received in advance, or NULL */
     struct asyncore__slot *slots;
     size_t nslots;
     struct asyncore__order all;   /* every channel */
@@ -494,6 +534,7 @@ struct asyncore__backend {
     const char *name; /* also the value of ASYNCORE_BACKEND */
     int fd_limit;     /* serves descriptors below it; 0 = any */
     bool tells_hup;   /* reports ASYNCORE__HUP */
+    bool may_lack;    /* init() may find that this kernel has it not */
     /* Make and release map->state. */
     int (*init)(struct asyncore_map *map);
     void (*fini)(struct asyncore_map *map);
@@ -512,6 +553,7 @@ struct asyncore__backend {
     int (*fileno)(struct asyncore_map *map);
 };
 
+extern const struct asyncore__backend asyncore__backend_io_uring;
 extern const struct asyncore__backend asyncore__backend_epoll;
 extern const struct asyncore__backend asyncore__backend_poll;
 extern const struct asyncore__backend asyncore__backend_select;
@@ -542,6 +584,37 @@ asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
         (struct asyncore__ready){fd, generation, slot->d->asyncore__pos, mask};
     return 0;
 }
+
+/* ---- uring_*.c: sockets that are received from in advance --------------- */
+
+/* Each but the first only of a map that has a map->uring; where io_uring was
+ * not built none has. */
+#if defined(ASYNCORE_IO_URING)
+#define ASYNCORE__URING(map) ((map)->uring != NULL)
+#else
+#define ASYNCORE__URING(map) false
+#endif
+
+/* Are unix sockets received from in advance, too?  For tests; backend.c. */
+extern bool asyncore__uring_takes_unix;
+
+/* Is there a channel that would find what it waits for? */
+bool asyncore__uring_ready(const struct asyncore_map *map);
+/* Report those, where another backend serves the map by now. */
+int asyncore__uring_report_left(struct asyncore_map *map);
+/* No wait follows: all that was to be sent leaves. */
+int asyncore__uring_finish(struct asyncore_map *map);
+/* The wait is somebody else's. */
+int asyncore__uring_prepare(struct asyncore_map *map);
+/* Send what is staged of a descriptor.  -EAGAIN: some of it is in its
+ * channel's queue. */
+int asyncore__uring_settle(struct asyncore_map *map, int fd);
+/* The descriptor is leaving the library. */
+void asyncore__uring_forget(struct asyncore_map *map, int fd);
+/* … this map, for another. */
+int asyncore__uring_move(struct asyncore_map *from, struct asyncore_map *to,
+                         int fd);
+void asyncore__uring_free(struct asyncore_map *map);
 
 /* ---- interest.c: who waits for what ------------------------------------ */
 
@@ -942,6 +1015,13 @@ ssize_t asyncore__output_send(struct asyncore_dispatcher *d, const void *data,
 ASYNCORE__COLD ssize_t asyncore__output_sent_part(
     struct asyncore_dispatcher *d, const void *data, size_t len, ssize_t n);
 void asyncore__output_clear(struct asyncore_dispatcher *d);
+/* Bytes that counted as sent were not: they go first when it goes on.  Called
+ * while waiting; no handler runs. */
+void asyncore__output_short(struct asyncore_dispatcher *d, const void *data,
+                            size_t len);
+/* … and will not be: asyncore__output_unsent() tells of it. */
+void asyncore__output_lost(struct asyncore_dispatcher *d, int code);
+int asyncore__output_unsent(struct asyncore_dispatcher *d);
 
 /* ---- linger.c: the orderly end ----------------------------------------- */
 
@@ -993,7 +1073,6 @@ struct asyncore__match asyncore__match(const struct asyncore__needle *needle,
 /* ---- scan.c: short delimiters, many at once ---------------------------- */
 
 #define ASYNCORE__ENDS 128
-#define ASYNCORE__WORDS_FIRST 4
 
 /* What is known of the stream ahead. */
 struct asyncore__ends {
@@ -1009,7 +1088,7 @@ asyncore__ends_init(struct asyncore__ends *ends, const char *at)
 {
     ends->at = at;
     ends->next = ends->n = 0;
-    ends->words = ASYNCORE__WORDS_FIRST;
+    ends->words = 1;
 }
 
 /* Find the delimiters whose last bytes are among up to `words` times 64 from
@@ -1029,7 +1108,7 @@ extern _Atomic(asyncore__scan_fn *) asyncore__scan;
 
 /* The end of the next delimiter of len > 0 bytes in [from, to), the place
  * after its last byte, or NULL.  At most about 2 * len + 2 looks per byte;
- * and, where `ends` is begun anew, at most 256 * len that were in vain. */
+ * and, where `ends` is begun anew, at most 64 * len that were in vain. */
 const char *asyncore__more_ends(struct asyncore__ends *ends,
                                 const char *needle, size_t len,
                                 const char *from, const char *to);

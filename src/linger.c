@@ -83,6 +83,12 @@ linger(struct asyncore_dispatcher *d)
 int
 asyncore__flushed(struct asyncore_dispatcher *d)
 {
+    bool over = d->closing || (asyncore__has(d, ASYNCORE__SHUT) &&
+                               !asyncore__has(d, ASYNCORE__SHUT_DONE));
+    if (over && ASYNCORE__URING(d->map) &&
+        asyncore__uring_settle(d->map, d->fd) < 0) {
+        return 0; /* some of it is not sent yet */
+    }
     if (d->closing) {
         return asyncore__has(d, ASYNCORE__LINGERING) ? 0 : linger(d);
     }

@@ -25,7 +25,8 @@ time_to_wait(struct asyncore_map *map, int64_t timeout)
     bool touched = map->ntouched > map->closed; /* by a predicate */
     bool to_destroy = map->closed > 0 && map->depth <= 1;
     if (map->nalways > 0 || touched || to_destroy ||
-        asyncore__calls_pending(map)) {
+        asyncore__calls_pending(map) ||
+        (ASYNCORE__URING(map) && asyncore__uring_ready(map))) {
         return 0;
     }
     int64_t next = asyncore__timers_next(&map->timers);
@@ -81,6 +82,9 @@ wait_for_events(struct asyncore_map *map, int64_t timeout, size_t first)
     int err = wait_until_ready(map, time_to_wait(map, timeout), first);
     if (err >= 0) {
         err = report_always(map);
+    }
+    if (err >= 0 && ASYNCORE__URING(map)) {
+        err = asyncore__uring_report_left(map);
     }
     /* What could not be noted for want of memory is reported again. */
     return map->nready > first ? 0 : err;
@@ -170,6 +174,15 @@ pass(struct asyncore_map *map, int64_t timeout)
     return rc;
 }
 
+/* No wait follows that would send what a backend has gathered. */
+static void
+finish(struct asyncore_map *map)
+{
+    if (ASYNCORE__URING(map)) {
+        asyncore__uring_finish(map);
+    }
+}
+
 int
 asyncore_poll(double timeout, struct asyncore_map *map)
 {
@@ -185,7 +198,9 @@ asyncore_poll(double timeout, struct asyncore_map *map)
         clean_up(map);
         return 0;
     }
-    return pass(map, ns);
+    int rc = pass(map, ns);
+    finish(map);
+    return rc;
 }
 
 /* ---- the loop ---- */
@@ -204,6 +219,7 @@ run(struct asyncore_map *map, int64_t timeout, long count)
     }
     map->stopping = outer_stop;
     map->loops--;
+    finish(map);
     return rc;
 }
 
@@ -284,6 +300,9 @@ asyncore_prepare(struct asyncore_map *map, double *ret_timeout)
     map->exiting = false;
     map->depth++;
     rc = prepare(map);
+    if (rc >= 0 && ASYNCORE__URING(map)) {
+        rc = asyncore__uring_prepare(map);
+    }
     map->depth--;
     map->exiting = outer_exit;
     int64_t ns = time_to_wait(map, -1);

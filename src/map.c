@@ -107,10 +107,37 @@ release(struct asyncore_map *map)
     asyncore__free(map->all.at);
     asyncore__free(map->asked.at);
     asyncore__free(map->always);
+    if (ASYNCORE__URING(map)) {
+        asyncore__uring_free(map);
+    }
     asyncore__free(map->ready);
     asyncore__free(map->buffer);
     asyncore__spares_free(&map->spares);
     asyncore__free(map);
+}
+
+/* What a kernel, or who guards it, says of a system call it does not want. */
+static bool
+is_lacking(int code)
+{
+    return code == -ENOSYS || code == -EPERM || code == -EACCES ||
+           code == -EINVAL || code == -EOPNOTSUPP;
+}
+
+static int
+start_backend(struct asyncore_map *map)
+{
+    const struct asyncore__backend *backend = map->backend;
+    int err = backend->init(map);
+    if (err < 0 && backend->may_lack && is_lacking(err)) {
+        map->backend = asyncore__backends[0];
+        asyncore__log(ASYNCORE_LOG_WARNING, NULL,
+                      "%s is not available (%s:%s), %s serves instead",
+                      backend->name, asyncore_errorcode(err),
+                      asyncore_strerror(err), map->backend->name);
+        err = map->backend->init(map);
+    }
+    return err;
 }
 
 int
@@ -141,7 +168,7 @@ asyncore__map_create(const char *name, struct asyncore__world *world,
     map->reserve_fd = -1;
     map->wake_fd[0] = map->wake_fd[1] = -1;
     asyncore__busy_init(map);
-    err = backend->init(map);
+    err = start_backend(map);
     if (err >= 0) {
         err = asyncore__calls_open(map);
     }

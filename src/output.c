@@ -107,15 +107,28 @@ asyncore__output_queued(struct asyncore_dispatcher *d)
 
 /* ---- out ---- */
 
-/* Send now; nothing is queued before it. */
+/* Send now; nothing is queued before it.  What follows an end of ours must
+ * know what has become of it. */
+static inline ssize_t
+send_once(struct asyncore_dispatcher *d, const struct iovec *iov, int n)
+{
+    const struct asyncore__transport *transport = asyncore__transport_of(d);
+    struct asyncore__world *w = d->map->world;
+    if (transport != &asyncore__socket_transport || d->closing ||
+        asyncore__has(d, ASYNCORE__SHUT)) {
+        return n == 1 ? transport->send(d, iov[0].iov_base, iov[0].iov_len)
+                      : transport->sendv(d, iov, n);
+    }
+    return n == 1 ? w->send_soon(w, d->fd, iov[0].iov_base, iov[0].iov_len)
+                  : w->sendv_soon(w, d->fd, iov, n);
+}
+
 static ssize_t
 send_bytes(struct asyncore_dispatcher *d, const struct iovec *iov, int n)
 {
-    const struct asyncore__transport *transport = asyncore__transport_of(d);
     ssize_t sent;
     do {
-        sent = n == 1 ? transport->send(d, iov[0].iov_base, iov[0].iov_len)
-                      : transport->sendv(d, iov, n);
+        sent = send_once(d, iov, n);
     } while (sent == -EINTR);
     asyncore__set(d, ASYNCORE__SERVED);
     return sent;
@@ -304,10 +317,46 @@ asyncore__output_send(struct asyncore_dispatcher *d, const void *data,
     if (!d->connected || asyncore__pending(d)) {
         return keep(d, data, len, 0);
     }
-    ssize_t n;
-    do {
-        n = asyncore__transport_of(d)->send(d, data, len);
-    } while (n == -EINTR);
-    asyncore__set(d, ASYNCORE__SERVED);
+    struct iovec iov = {(void *)(uintptr_t)data, len};
+    ssize_t n = send_bytes(d, &iov, 1);
     return n == (ssize_t)len ? n : asyncore__output_sent_part(d, data, len, n);
+}
+
+/* ---- what counted as sent and was not ---- */
+
+void
+asyncore__output_short(struct asyncore_dispatcher *d, const void *data,
+                       size_t len)
+{
+    struct asyncore__output *out = asyncore__output_of(d);
+    int err = asyncore__outq_prepend(&out->queue, &d->map->spares, data, len);
+    if (err < 0) {
+        asyncore__output_lost(d, err);
+        return;
+    }
+    asyncore__set(d, ASYNCORE__BLOCKED);
+    asyncore__touch(d);
+    regulate(d, out);
+}
+
+void
+asyncore__output_lost(struct asyncore_dispatcher *d, int code)
+{
+    if (!asyncore__has(d, ASYNCORE__TOLD)) {
+        d->error = code;
+        asyncore__set(d, ASYNCORE__UNSENT);
+        asyncore__touch(d);
+    }
+}
+
+int
+asyncore__output_unsent(struct asyncore_dispatcher *d)
+{
+    int code = d->error;
+    asyncore__unset(d, ASYNCORE__UNSENT);
+    if (code == -ENOMEM) {
+        return torn(d) == ASYNCORE_EXIT_NOW ? ASYNCORE_EXIT_NOW : 0;
+    }
+    d->error = 0;
+    return asyncore__catch(d, asyncore__io_failed(d, "send", code));
 }

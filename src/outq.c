@@ -189,6 +189,25 @@ asyncore__outq_append(struct asyncore__outq *q,
     return asyncore__outq_appendv(q, spares, &iov, 1, len);
 }
 
+int
+asyncore__outq_prepend(struct asyncore__outq *q,
+                       struct asyncore__spares *spares, const void *data,
+                       size_t len)
+{
+    size_t room = len > ROOM_MIN ? len : ROOM_MIN;
+    struct asyncore__piece *piece = take_piece(spares, room);
+    if (piece == NULL) {
+        return -ENOMEM;
+    }
+    memcpy(piece->data, data, len);
+    piece->end = len;
+    piece->next = q->head;
+    q->head = piece;
+    q->tail = q->tail != NULL ? q->tail : piece;
+    q->len += len;
+    return 0;
+}
+
 /* ---- others ---- */
 
 int

@@ -11,9 +11,8 @@
 
 #define PLACES 64
 
-/* Words at a time: few at first (ASYNCORE__WORDS_FIRST), for a handler may set
- * another terminator; then more each time, up to what an offset can tell of.
- */
+/* Words at a time: one at first, for a handler may set another terminator;
+ * then more each time, up to what an offset can tell of. */
 #define GROWTH 4
 #define WORDS_MOST 64
 
@@ -172,8 +171,8 @@ find_end(struct asyncore__ends *ends, const char *needle, size_t len,
             break;
         }
         ends->at = p + 1;
-        bool so_far = tail == 0 || p[-1] == needle[tail - 1];
-        if (so_far && (tail < 2 || memcmp(p - tail, needle, tail) == 0)) {
+        if (tail == 0 || (p[-1] == needle[tail - 1] &&
+                          memcmp(p - tail, needle, tail - 1) == 0)) {
             return p + 1;
         }
     }
@@ -192,7 +191,7 @@ scan_ahead(struct asyncore__ends *ends, const char *needle, size_t len,
     }
     unsigned most = ends->words;
     scan(ends, needle, len, words < most ? (unsigned)words : most);
-    ends->words = ends->n == 0        ? ASYNCORE__WORDS_FIRST
+    ends->words = ends->n == 0        ? 1
                   : most < WORDS_MOST ? most * GROWTH
                                       : WORDS_MOST;
     return ends->n > 0;

@@ -111,7 +111,7 @@ asyncore_dispatcher_with_send_send(struct asyncore_dispatcher *d,
         return send_any(d, data, len);
     }
     struct asyncore__world *w = d->map->world;
-    ssize_t n = w->send(w, d->fd, data, len, 0);
+    ssize_t n = w->send_soon(w, d->fd, data, len);
     if (n != (ssize_t)len) {
         return asyncore__output_sent_part(d, data, len, n);
     }

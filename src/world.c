@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* world.c - the kernel as a world: each function a system call, its failure a
- * negated errno.  No other file calls the operating system. */
+ * negated errno.  No other file calls the operating system, but for
+ * world_uring.c, which has a part of it. */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* accept4, ppoll, epoll_pwait2, secure_getenv */
 #endif
@@ -143,6 +144,13 @@ k_send(struct asyncore__world *w, int fd, const void *data, size_t len,
 {
     (void)w;
     return count(send(fd, data, len, flags | MSG_NOSIGNAL));
+}
+
+static ssize_t
+k_send_soon(struct asyncore__world *w, int fd, const void *data, size_t len)
+{
+    (void)w;
+    return count(send(fd, data, len, MSG_NOSIGNAL));
 }
 
 static ssize_t
@@ -511,6 +519,16 @@ struct asyncore__world asyncore__kernel = {
     .thread_start = k_thread_start,
     .thread_name = k_thread_name,
     .thread_pin = k_thread_pin,
+    .send_soon = k_send_soon,
+    .sendv_soon = k_sendv,
+#if defined(ASYNCORE_IO_URING)
+    .uring_setup = asyncore__k_uring_setup,
+    .uring_register = asyncore__k_uring_register,
+    .uring_submit = asyncore__k_uring_submit,
+    .uring_wait = asyncore__k_uring_wait,
+    .uring_map = asyncore__k_uring_map,
+    .uring_unmap = asyncore__k_uring_unmap,
+#endif
 };
 
 struct asyncore__world *asyncore__world_default = &asyncore__kernel;

@@ -146,7 +146,7 @@ before(enum kit_call call, int fd)
     return code;
 }
 
-#define K asyncore__kernel
+#define K (*w->below) /* what the map's copy stands on */
 #define FAIL_AS_PLANNED(call, fd)        \
     do {                                 \
         int planned_ = before(call, fd); \
@@ -289,6 +289,23 @@ w_sendv(struct asyncore__world *w, int fd, const struct iovec *iov, int n)
     FAIL_AS_PLANNED(KIT_SENDV, fd);
     n = cut(front, (int)COUNT(front), iov, n);
     return K.sendv(&K, fd, front, n);
+}
+
+/* To a plan, sends like any other. */
+static ssize_t
+w_send_soon(struct asyncore__world *w, int fd, const void *data, size_t len)
+{
+    FAIL_AS_PLANNED(KIT_SEND, fd);
+    return K.send_soon(&K, fd, data, least(len, kit.world.max_out));
+}
+
+static ssize_t
+w_sendv_soon(struct asyncore__world *w, int fd, const struct iovec *iov, int n)
+{
+    struct iovec front[64];
+    FAIL_AS_PLANNED(KIT_SENDV, fd);
+    n = cut(front, (int)COUNT(front), iov, n);
+    return K.sendv_soon(&K, fd, front, n);
 }
 
 /* ---- the world: descriptors of any kind ---- */
@@ -444,10 +461,67 @@ w_wake_drain(struct asyncore__world *w, int fd)
     return K.wake_drain(&K, fd);
 }
 
+/* ---- the world: io_uring ---- */
+
+static int
+w_uring_setup(struct asyncore__world *w, unsigned entries, void *params)
+{
+    FAIL_AS_PLANNED(KIT_URING_SETUP, -1);
+    return K.uring_setup != NULL ? K.uring_setup(&K, entries, params)
+                                 : -ENOSYS;
+}
+
+static int
+w_uring_register(struct asyncore__world *w, int fd, unsigned op, void *arg,
+                 unsigned n)
+{
+    FAIL_AS_PLANNED(KIT_URING_REGISTER, fd);
+    return K.uring_register(&K, fd, op, arg, n);
+}
+
+static int
+w_uring_submit(struct asyncore__world *w, int fd, unsigned n)
+{
+    FAIL_AS_PLANNED(KIT_URING_SUBMIT, fd);
+    return K.uring_submit(&K, fd, n);
+}
+
+/* Whether it has found anything is seen in the ring only. */
+static int
+w_uring_wait(struct asyncore__world *w, int fd, unsigned n, int64_t timeout)
+{
+    FAIL_AS_PLANNED(KIT_URING_WAIT, fd);
+    int result = K.uring_wait(&K, fd, n, before_wait(timeout));
+    struct pollfd ring = {.fd = fd, .events = POLLIN};
+    if (result >= 0 || result == -ETIME) {
+        after_wait(timeout, K.poll(&K, &ring, 1, 0));
+    }
+    return result;
+}
+
+static int
+w_uring_map(struct asyncore__world *w, int fd, size_t size, uint64_t offset,
+            void **ret)
+{
+    FAIL_AS_PLANNED(KIT_URING_MAP, fd);
+    return K.uring_map(&K, fd, size, offset, ret);
+}
+
+static void
+w_uring_unmap(struct asyncore__world *w, void *at, size_t size)
+{
+    (void)w;
+    K.uring_unmap(&K, at, size);
+}
+
 static const struct asyncore__world counting_world = {
 #define KIT_SLOT(upper, lower) .lower = w_##lower,
     KIT_CALLS(KIT_SLOT)
 #undef KIT_SLOT
+        .send_soon = w_send_soon,
+    .sendv_soon = w_sendv_soon,
+    .uring_unmap = w_uring_unmap,
+    .below = &asyncore__kernel,
 };
 
 /* ---- the world: plans ---- */
@@ -483,9 +557,10 @@ enum kit_call
 kit_wait_call(void)
 {
     const char *name = asyncore_map_backend(kit.map);
-    return strcmp(name, "epoll") == 0  ? KIT_EPOLL_WAIT
-           : strcmp(name, "poll") == 0 ? KIT_POLL
-                                       : KIT_SELECT;
+    return strcmp(name, "epoll") == 0      ? KIT_EPOLL_WAIT
+           : strcmp(name, "io_uring") == 0 ? KIT_URING_WAIT
+           : strcmp(name, "poll") == 0     ? KIT_POLL
+                                           : KIT_SELECT;
 }
 
 void
@@ -493,7 +568,7 @@ kit_advance(double seconds)
 {
     if (!kit.world.manual) {
         kit.world.manual = true;
-        kit.world.time = K.now(&K);
+        kit.world.time = asyncore__kernel.now(&asyncore__kernel);
     }
     kit.world.time += (int64_t)(seconds * 1e9);
 }
@@ -988,6 +1063,7 @@ kit_setup_bare(void **state)
     (void)state;
     memset(&kit, 0, sizeof kit);
     kit.world.table = counting_world;
+    asyncore__uring_takes_unix = getenv("KIT_URING_UNIX") != NULL;
     kit_heal();
     list_fds(kit.open_fds);
     asyncore_set_allocator(counting_realloc, NULL);

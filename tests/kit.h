@@ -69,7 +69,12 @@ const char *text_get(const struct text *text); /* "" for an empty one */
     X(EPOLL_WAIT, epoll_wait)           \
     X(WAKE_OPEN, wake_open)             \
     X(WAKE_SIGNAL, wake_signal)         \
-    X(WAKE_DRAIN, wake_drain)
+    X(WAKE_DRAIN, wake_drain)           \
+    X(URING_SETUP, uring_setup)         \
+    X(URING_REGISTER, uring_register)   \
+    X(URING_SUBMIT, uring_submit)       \
+    X(URING_WAIT, uring_wait)           \
+    X(URING_MAP, uring_map)
 
 enum kit_call {
 #define KIT_ENUM(upper, lower) KIT_##upper,

@@ -266,26 +266,24 @@ talk_close_peer(struct talk *t)
 static ssize_t
 w_pread(struct asyncore__world *w, int fd, void *buf, size_t len, off_t offset)
 {
-    (void)w;
     talk_files.preads++;
     if (talk_files.pread_code < 0) {
         return talk_files.pread_code;
     }
     len = len < talk_files.most ? len : talk_files.most;
-    return asyncore__kernel.pread(&asyncore__kernel, fd, buf, len, offset);
+    return w->below->pread(w->below, fd, buf, len, offset);
 }
 
 static ssize_t
 w_sendfile(struct asyncore__world *w, int to, int from, off_t offset,
            size_t len)
 {
-    (void)w;
     talk_files.sendfiles++;
     if (talk_files.sendfile_code < 0) {
         return talk_files.sendfile_code;
     }
     len = len < talk_files.most ? len : talk_files.most;
-    return asyncore__kernel.sendfile(&asyncore__kernel, to, from, offset, len);
+    return w->below->sendfile(w->below, to, from, offset, len);
 }
 
 /* ---- set-up and tear-down ---- */

@@ -71,6 +71,18 @@ receive(struct chan *c)
     return n < 0 ? (int)n : 0;
 }
 
+/* How often an io_uring was entered without a wait: for what was to be sent
+ * after the last pass, and for twenty or so completions each.  Others have no
+ * such calls. */
+static unsigned long
+submits(size_t rounds, size_t n)
+{
+    unsigned long calls = kit.world.calls[KIT_URING_SUBMIT];
+    bool io_uring = strcmp(asyncore_map_backend(kit.map), "io_uring") == 0;
+    assert_in_range(calls, 0, io_uring ? rounds * (1 + n / 16) : 0);
+    return calls;
+}
+
 /* A steady state: in each round one wait, and these calls for each. */
 static void
 assert_steady(struct crowd *crowd, size_t back, unsigned long recvs,
@@ -85,7 +97,7 @@ assert_steady(struct crowd *crowd, size_t back, unsigned long recvs,
     assert_int_equal(kit.world.calls[kit_wait_call()], ROUNDS);
     assert_int_equal(kit.world.calls[KIT_RECV], ROUNDS * crowd->n * recvs);
     assert_int_equal(kit.world.calls[KIT_SEND], ROUNDS * crowd->n * sends);
-    assert_int_equal(kit.world.total,
+    assert_int_equal(kit.world.total - submits(ROUNDS, crowd->n),
                      ROUNDS * (1 + crowd->n * (recvs + sends)));
     assert_int_equal(kit.alloc.count, allocations);
     assert_int_equal(kit.alloc.live, live);
@@ -189,7 +201,8 @@ lines_cost_a_recv_and_a_send_and_no_memory(void **state)
         converse(peer, CHATS, i % 2 == 0 ? LINES : 1);
     }
     assert_int_equal(kit.world.calls[KIT_RECV], ROUNDS * CHATS);
-    assert_int_equal(kit.world.total, ROUNDS * (1 + 2 * CHATS));
+    assert_int_equal(kit.world.total - submits(ROUNDS, CHATS),
+                     ROUNDS * (1 + 2 * CHATS));
     assert_int_equal(kit.alloc.count, allocations);
     assert_int_equal(kit.alloc.live, live);
     for (size_t i = 0; i < CHATS; i++) {

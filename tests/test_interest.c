@@ -298,7 +298,10 @@ assert_price_of_echoes(int n)
         assert_int_equal(kit.world.calls[kit_wait_call()], 1);
         assert_int_equal(kit.world.calls[KIT_RECV], n);
         assert_int_equal(kit.world.calls[KIT_SEND], n);
-        assert_int_equal(kit.world.total, 2 * n + 1);
+        /* An io_uring is entered once more after the last pass. */
+        unsigned long submits = kit.world.calls[KIT_URING_SUBMIT];
+        assert_in_range(submits, 0, 1 + n / 16);
+        assert_int_equal(kit.world.total - submits, 2 * n + 1);
         assert_int_equal(kit.world.calls[KIT_EPOLL_CTL], 0);
         assert_int_equal(kit.alloc.count, allocations);
     }

@@ -661,7 +661,7 @@ embedded_map_moves_to_a_backend_with_a_descriptor(void **state)
     kit_pass(); /* the first backend knows the channel */
     int fd = asyncore_map_fileno(kit.map);
     assert_true(fd >= 0);
-    assert_string_equal(asyncore_map_backend(kit.map), "epoll");
+    assert_non_null(kit.map->backend->fileno);
     assert_int_equal(asyncore_prepare(kit.map, &timeout), 0);
     assert_false(is_due(fd));
     kit_write(peer, "x", 1);

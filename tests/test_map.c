@@ -14,15 +14,18 @@ create_on_each_backend_has_its_name(void **state)
 {
     (void)state;
     const char *const *names = asyncore_backends();
-    assert_string_equal(names[0], "epoll");
-    assert_string_equal(names[1], "poll");
-    assert_string_equal(names[2], "select");
-    assert_null(names[3]);
-    for (size_t i = 0; names[i] != NULL; i++) {
-        assert_int_equal(asyncore_map_create(names[i], &kit.map), 0);
-        assert_string_equal(asyncore_map_backend(kit.map), names[i]);
+    size_t n = 0;
+    for (; names[n] != NULL; n++) {
+        assert_int_equal(asyncore_map_create(names[n], &kit.map), 0);
+        /* Not every kernel has it. */
+        assert_true(strcmp(asyncore_map_backend(kit.map), names[n]) == 0 ||
+                    strstr(text_get(&kit.log), "io_uring is not available") !=
+                        NULL);
         kit_free_map();
     }
+    assert_string_equal(names[0], "epoll");
+    assert_string_equal(names[n - 2], "poll");
+    assert_string_equal(names[n - 1], "select");
 }
 
 static void
@@ -35,7 +38,7 @@ create_on_an_unknown_backend_is_enosys_and_names_the_others(void **state)
         assert_int_equal(asyncore_map_create(unknown[i], &map), -ENOSYS);
         assert_null(map);
         assert_logged(unknown[i]);
-        assert_logged("epoll, poll, select");
+        assert_logged("poll, select");
         text_clear(&kit.log);
     }
 }
@@ -319,7 +322,7 @@ backend_of_the_environment_that_is_unknown_is_logged(void **state)
     setenv("ASYNCORE_BACKEND", "devpoll", 1);
     assert_null(asyncore_map_default());
     assert_logged("devpoll");
-    assert_logged("epoll, poll, select");
+    assert_logged("poll, select");
     assert_int_equal(asyncore_map_create(NULL, &map), -ENOSYS);
     assert_int_equal(asyncore_map_create("poll", &map), 0);
     assert_int_equal(asyncore_map_free(map), 0);
@@ -645,7 +648,7 @@ set_backend_unknown_is_enosys_and_changes_nothing(void **state)
     set_up(&s);
     assert_int_equal(asyncore_map_set_backend(kit.map, "iocp"), -ENOSYS);
     assert_logged("iocp");
-    assert_logged("epoll, poll, select");
+    assert_logged("poll, select");
     assert_served(&s);
     tear_down(&s);
 }

@@ -453,6 +453,12 @@ w_send(struct asyncore__world *w, int fd, const void *data, size_t len,
 }
 
 static ssize_t
+w_send_soon(struct asyncore__world *w, int fd, const void *data, size_t len)
+{
+    return w_send(w, fd, data, len, 0);
+}
+
+static ssize_t
 w_sendv(struct asyncore__world *w, int fd, const struct iovec *iov, int n)
 {
     (void)w;
@@ -567,6 +573,8 @@ static struct asyncore__world fake = {
     .recv = w_recv,
     .send = w_send,
     .sendv = w_sendv,
+    .send_soon = w_send_soon,
+    .sendv_soon = w_sendv,
     .sendfile = w_sendfile,
     .pread = w_pread,
     .now = w_now,
