@@ -11,7 +11,7 @@ PYTHON ?= python3
 
 export BACKEND T
 .PHONY: all demo test asan tsan valgrind coverage fuzz format lint bench \
-        bench-full bench-plot python install clean help
+        bench-full bench-plot python python-test install clean help
 
 all: build/build.ninja
 	@ninja -C build
@@ -84,6 +84,10 @@ python:
 	@mkdir -p build
 	@tools/python "$(PYTHON)"
 
+# With every interpreter there is; PYTHONS='python3.12 python3.13': with those.
+python-test: deps-python-test
+	@tests/python/run
+
 install: all
 	@meson configure build -Dprefix="$(or $(PREFIX),/usr/local)"
 	@meson install -C build
@@ -111,5 +115,6 @@ help:
 ## make bench-plot           docs/performance.md, of the last bench-full
 ## make python PYTHON=…      the drop-in for an interpreter, in
 ##                           build/python-VERSION
+## make python-test          its tests; PYTHONS='python3.12 python3.13'
 ## make install PREFIX=/usr  install (DESTDIR is heeded)
 ## make clean                remove build/

@@ -765,19 +765,19 @@ end_feeding(struct asynchat *chat)
 
 /* Put the bytes behind those that are there. */
 static int
-take_in(struct asynchat *chat, const void *data, size_t len)
+take_in(struct asynchat *chat, const char *data, size_t len)
 {
-    int err = 0;
-    if (len > 0 && (chat->asynchat__in.len > 0 || owes(chat))) {
-        err = stash(chat, data, len);
+    if (chat->asynchat__in.len > 0 || owes(chat)) {
+        int err = len > 0 ? stash(chat, data, len) : 0;
+        if (err >= 0) {
+            chat->asynchat__part = chat->asynchat__in;
+        }
+        return err;
     }
-    else if (len > 0) {
-        chat->asynchat__in = (struct asyncore_bytes){data, len};
-    }
-    if (err >= 0) {
-        chat->asynchat__part = chat->asynchat__in;
-    }
-    return err;
+    /* Each by itself: what is written in two parts is slow to read in one. */
+    chat->asynchat__in.data = chat->asynchat__part.data = data;
+    chat->asynchat__in.len = chat->asynchat__part.len = len;
+    return 0;
 }
 
 int

@@ -11,8 +11,9 @@
 
 #define PLACES 64
 
-/* Words at a time: one at first, for a handler may set another terminator;
- * then more each time, up to what an offset can tell of. */
+/* Words at a time: few at first (ASYNCORE__WORDS_FIRST), for a handler may set
+ * another terminator; then more each time, up to what an offset can tell of.
+ */
 #define GROWTH 4
 #define WORDS_MOST 64
 
@@ -171,8 +172,8 @@ find_end(struct asyncore__ends *ends, const char *needle, size_t len,
             break;
         }
         ends->at = p + 1;
-        if (tail == 0 || (p[-1] == needle[tail - 1] &&
-                          memcmp(p - tail, needle, tail - 1) == 0)) {
+        bool so_far = tail == 0 || p[-1] == needle[tail - 1];
+        if (so_far && (tail < 2 || memcmp(p - tail, needle, tail) == 0)) {
             return p + 1;
         }
     }
@@ -191,7 +192,7 @@ scan_ahead(struct asyncore__ends *ends, const char *needle, size_t len,
     }
     unsigned most = ends->words;
     scan(ends, needle, len, words < most ? (unsigned)words : most);
-    ends->words = ends->n == 0        ? 1
+    ends->words = ends->n == 0        ? ASYNCORE__WORDS_FIRST
                   : most < WORDS_MOST ? most * GROWTH
                                       : WORDS_MOST;
     return ends->n > 0;

@@ -1,0 +1,305 @@
+# SPDX-License-Identifier: MIT
+"""Where the drop-in is better than the original, and is meant to be.
+
+Each improvement is made to the original's modules, so that what remains can
+be compared to the letter.  Nothing else may differ.
+
+  owner      An event goes to the channel that was asked in this pass, not to
+             another that has taken its key meanwhile (bpo-30931).
+  invalid    A descriptor that somebody closed ends its channel, as with poll,
+             not the whole loop (bpo-10878).
+  connected  A channel that closes in handle_connect() is not marked as
+             connected afterwards, and gets no handle_read() or _write().
+  steps      poll2 delivers nothing more to a channel that one of its events
+             has closed, and tells it its end once (bpo-13372, bpo-4501).
+  once       What handle_close() raises inside recv() is an error of its own,
+             not one of the connection that calls handle_close() again.
+  trimmed    Input is taken out of the buffer before the collector is called:
+             if that raises, nothing comes twice.
+  closed     No more input is parsed once the channel was closed.
+  empty      Empty items of the queue cost no send() and no pass.
+  producer   What a producer or send() does to the queue is respected: only
+             the item that was looked at is removed.
+"""
+
+import errno
+import os
+import select
+import time
+
+
+def install(asyncore, asynchat):
+    """Make all of them."""
+    core, chat = Core(asyncore), Chat(asyncore, asynchat)
+    asyncore.poll, asyncore.poll2 = core.poll, core.poll2
+    asyncore.dispatcher.del_channel = core.del_channel
+    asyncore.dispatcher.recv = core.recv
+    asyncore.dispatcher.handle_connect_event = core.handle_connect_event
+    asyncore.dispatcher.handle_read_event = core.handle_read_event
+    asyncore.dispatcher.handle_write_event = core.handle_write_event
+    asynchat.async_chat.handle_read = chat.handle_read
+    asynchat.async_chat.initiate_send = chat.initiate_send
+
+
+def method(function):
+    """A function of a channel, out of a bound method of ours."""
+    return lambda channel, *arguments: function(channel, *arguments)
+
+
+def life(channel):
+    """A number that changes when the channel leaves its map."""
+    return vars(channel).get(" life", 0)
+
+
+class Core:
+    """Those of asyncore."""
+
+    def __init__(self, asyncore):
+        self.asyncore = asyncore
+        base = asyncore.dispatcher
+        original = {
+            name: getattr(base, name)
+            for name in ("del_channel", "handle_connect_event")
+        }
+        self.del_channel = lambda channel, map=None: self.leave(
+            channel, map, original["del_channel"]
+        )
+        self.recv = method(self.on_recv)
+        for name in ("connect", "read", "write"):
+            name = f"handle_{name}_event"
+            setattr(self, name, method(getattr(self, "on_" + name)))
+
+    def leave(self, channel, map, original):
+        original(channel, map)
+        vars(channel)[" life"] = life(channel) + 1
+
+    # once
+
+    def on_recv(self, channel, size):
+        try:
+            data = channel.socket.recv(size)
+        except OSError as error:
+            if error.errno not in self.asyncore._DISCONNECTED:
+                raise
+            channel.handle_close()
+            return b""
+        if not data:
+            channel.handle_close()
+            return b""
+        return data
+
+    # connected
+
+    def on_handle_connect_event(self, channel):
+        module = self.asyncore
+        level, option = module.socket.SOL_SOCKET, module.socket.SO_ERROR
+        code = channel.socket.getsockopt(level, option)
+        if code:
+            raise OSError(code, module._strerror(code))
+        before = life(channel)
+        channel.handle_connect()
+        if life(channel) == before:
+            channel.connected, channel.connecting = True, False
+
+    def connects(self, channel):
+        """Is it still there after it has been connected, if it had to?"""
+        before = life(channel)
+        if not channel.connected and channel.connecting:
+            channel.handle_connect_event()
+        return life(channel) == before
+
+    def on_handle_read_event(self, channel):
+        if channel.accepting:
+            channel.handle_accept()
+        elif self.connects(channel):
+            channel.handle_read()
+
+    def on_handle_write_event(self, channel):
+        if not channel.accepting and self.connects(channel):
+            channel.handle_write()
+
+    # owner and invalid
+
+    def ask(self, map):
+        """The channels of a pass, and who wants what."""
+        channels = list(map.items())
+        reading, writing = [], []
+        for key, channel in channels:
+            wants = channel.readable(), channel.writable()
+            if wants[0]:
+                reading.append(key)
+            if wants[1] and not channel.accepting:
+                writing.append(key)
+            if wants[0] or wants[1]:
+                yield key, bool(wants[0]), key in writing
+        self.channels = dict(channels)
+
+    def poll(self, timeout=0.0, map=None):
+        if not map:
+            return
+        wants = list(self.ask(map))
+        channels = self.channels
+        if not wants:
+            time.sleep(timeout)
+            return
+        try:
+            ready = select.select(
+                [key for key, reads, _ in wants if reads],
+                [key for key, _, writes in wants if writes],
+                [key for key, _, _ in wants],
+                timeout,
+            )
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            self.close_invalid(channels, map)
+            return
+        module = self.asyncore
+        for keys, deliver in zip(
+            ready, (module.read, module.write, module._exception)
+        ):
+            for key in keys:
+                if map.get(key) is channels[key]:
+                    deliver(channels[key])
+
+    def close_invalid(self, channels, map):
+        for key, channel in channels.items():
+            try:
+                os.fstat(key)
+            except OSError:
+                if map.get(key) is channel:
+                    self.asyncore.readwrite(channel, select.POLLNVAL)
+
+    def poll2(self, timeout=0.0, map=None):
+        if not map:
+            return
+        poller = select.poll()
+        for key, reads, writes in self.ask(map):
+            flags = (select.POLLIN | select.POLLPRI) * reads
+            flags |= select.POLLOUT * writes
+            if flags:
+                poller.register(key, flags)
+        channels = self.channels
+        for key, flags in poller.poll(timeout * 1000):
+            if map.get(key) is channels[key]:
+                self.asyncore.readwrite(Steps(channels[key]), flags)
+
+
+class Steps:
+    """A channel for readwrite, until it is closed."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.life = life(channel)
+
+    def step(self, name):
+        if life(self.channel) == self.life:
+            getattr(self.channel, name)()
+
+    def handle_read_event(self):
+        self.step("handle_read_event")
+
+    def handle_write_event(self):
+        self.step("handle_write_event")
+
+    def handle_expt_event(self):
+        self.step("handle_expt_event")
+
+    def handle_close(self):
+        self.step("handle_close")
+
+    def handle_error(self):
+        self.channel.handle_error()
+
+
+class Chat:
+    """Those of asynchat."""
+
+    def __init__(self, asyncore, asynchat):
+        self.asynchat = asynchat
+        self.handle_read = method(self.on_handle_read)
+        self.initiate_send = method(self.on_initiate_send)
+
+    # trimmed and closed
+
+    def on_handle_read(self, chat):
+        try:
+            data = chat.recv(chat.ac_in_buffer_size)
+        except BlockingIOError:
+            return
+        except OSError:
+            chat.handle_error()
+            return
+        chat.ac_in_buffer += data
+        before = life(chat)
+        while chat.ac_in_buffer and life(chat) == before:
+            term = chat.get_terminator()
+            if not term:
+                self.take(chat, None)
+            elif isinstance(term, int):
+                self.count(chat, term)
+            elif not self.cut(chat, term):
+                break
+
+    def take(self, chat, end, skip=0):
+        """Trim the buffer, then collect what was before."""
+        data = chat.ac_in_buffer[:end]
+        chat.ac_in_buffer = (
+            b"" if end is None else chat.ac_in_buffer[end + skip:]
+        )
+        if data:
+            chat.collect_incoming_data(data)
+
+    def count(self, chat, wanted):
+        size = len(chat.ac_in_buffer)
+        chat.terminator = max(wanted - size, 0)
+        self.take(chat, wanted)
+        if size >= wanted:
+            chat.found_terminator()
+
+    def cut(self, chat, term):
+        """False if the rest has to wait."""
+        at = chat.ac_in_buffer.find(term)
+        if at >= 0:
+            self.take(chat, at, len(term))
+            chat.found_terminator()
+            return True
+        held = self.asynchat.find_prefix_at_end(chat.ac_in_buffer, term)
+        self.take(chat, len(chat.ac_in_buffer) - held)
+        return not held
+
+    # empty and producer
+
+    def on_initiate_send(self, chat):
+        while chat.producer_fifo and chat.connected:
+            first = chat.producer_fifo[0]
+            if first is None:
+                del chat.producer_fifo[0]
+                chat.handle_close()
+                return
+            if not first:
+                del chat.producer_fifo[0]
+            elif hasattr(first, "more"):
+                self.ask(chat, first)
+            else:
+                self.send(chat, first)
+                return
+
+    def ask(self, chat, producer):
+        data = producer.more()
+        if data:
+            chat.producer_fifo.appendleft(data)
+        elif chat.producer_fifo and chat.producer_fifo[0] is producer:
+            del chat.producer_fifo[0]
+
+    def send(self, chat, first):
+        try:
+            sent = chat.send(first[:chat.ac_out_buffer_size])
+        except OSError:
+            chat.handle_error()
+            return
+        fifo = chat.producer_fifo
+        if sent and fifo and fifo[0] is first:
+            del fifo[0]
+            if first[sent:]:
+                fifo.appendleft(first[sent:])
