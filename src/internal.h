@@ -1073,6 +1073,7 @@ struct asyncore__match asyncore__match(const struct asyncore__needle *needle,
 /* ---- scan.c: short delimiters, many at once ---------------------------- */
 
 #define ASYNCORE__ENDS 128
+#define ASYNCORE__WORDS_FIRST 4
 
 /* What is known of the stream ahead. */
 struct asyncore__ends {
@@ -1088,7 +1089,7 @@ asyncore__ends_init(struct asyncore__ends *ends, const char *at)
 {
     ends->at = at;
     ends->next = ends->n = 0;
-    ends->words = 1;
+    ends->words = ASYNCORE__WORDS_FIRST;
 }
 
 /* Find the delimiters whose last bytes are among up to `words` times 64 from
@@ -1108,7 +1109,7 @@ extern _Atomic(asyncore__scan_fn *) asyncore__scan;
 
 /* The end of the next delimiter of len > 0 bytes in [from, to), the place
  * after its last byte, or NULL.  At most about 2 * len + 2 looks per byte;
- * and, where `ends` is begun anew, at most 64 * len that were in vain. */
+ * and, where `ends` is begun anew, at most 256 * len that were in vain. */
 const char *asyncore__more_ends(struct asyncore__ends *ends,
                                 const char *needle, size_t len,
                                 const char *from, const char *to);
