@@ -416,8 +416,9 @@ asyncore__deliver(struct asyncore_map *map, size_t first)
         sort_by_pos(map->ready + first, end - first);
     }
     for (size_t i = first; i < end && rc >= 0 && !map->exiting; i++) {
-        /* A copy: a pass inside of a handler may move the array. */
-        struct asyncore__ready event = map->ready[i];
+        /* By its parts: a pass inside of a handler may move the array. */
+        const struct asyncore__ready *at = &map->ready[i];
+        struct asyncore__ready event = {at->fd, at->generation, 0, at->mask};
         struct asyncore__slot *slot = &map->slots[event.fd];
         struct asyncore_dispatcher *d = slot->d;
         if (d == NULL || slot->generation != event.generation) {

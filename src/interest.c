@@ -237,9 +237,17 @@ asyncore__interest_flush(struct asyncore_map *map)
 {
     for (size_t n = map->ntouched; n > 0 && map->ntouched > 0; n--) {
         struct asyncore_dispatcher *d = take(map);
-        append(map, d);
-        if (asyncore__in_map(d) && is_unfinished(d) &&
-            (flush(d) < 0 || map->exiting)) {
+        if (asyncore__has(d, ASYNCORE__CLOSED | ASYNCORE__CHANGED)) {
+            append(map, d); /* there is more to be seen to */
+        }
+        if (!asyncore__in_map(d) || !is_unfinished(d)) {
+            continue;
+        }
+        int rc = flush(d);
+        if (asyncore__in_map(d) && is_unfinished(d)) {
+            asyncore__touch_output(d);
+        }
+        if (rc < 0 || map->exiting) {
             return ASYNCORE_EXIT_NOW;
         }
     }

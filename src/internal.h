@@ -188,6 +188,9 @@ int asyncore__outq_peek(const struct asyncore__outq *q, struct iovec *iov,
  * spare. */
 void asyncore__outq_consume(struct asyncore__outq *q,
                             struct asyncore__spares *spares, size_t n);
+/* The same where one piece of copies is all there is, and all is sent. */
+void asyncore__outq_consume_only(struct asyncore__outq *q,
+                                 struct asyncore__spares *spares);
 /* Drop the first piece, a source. */
 void asyncore__outq_pop(struct asyncore__outq *q);
 /* Keep the first piece, a source, while it is asked; returns it. */

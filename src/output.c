@@ -144,15 +144,12 @@ total(const struct iovec *iov, int n)
     return len;
 }
 
-/* One send of as much of the queue as fits into it.  Returns 1: more could be
+/* The answer to a send of len bytes of the queue.  Returns 1: more could be
  * sent; 0: not now, or not any more; or an error. */
 static int
-send_queued(struct asyncore_dispatcher *d, struct asyncore__outq *q)
+sent_queued(struct asyncore_dispatcher *d, struct asyncore__outq *q,
+            size_t len, ssize_t sent)
 {
-    struct iovec iov[PIECES_PER_SEND];
-    int n = asyncore__outq_peek(q, iov, PIECES_PER_SEND);
-    size_t len = total(iov, n);
-    ssize_t sent = send_bytes(d, iov, n);
     if (sent == -EAGAIN || (sent >= 0 && (size_t)sent < len)) {
         asyncore__set(d, ASYNCORE__BLOCKED);
     }
@@ -163,6 +160,15 @@ send_queued(struct asyncore_dispatcher *d, struct asyncore__outq *q)
         return asyncore__io_failed(d, "send", (int)sent);
     }
     return sent == (ssize_t)len;
+}
+
+/* One send of as much of the queue as fits into it. */
+static int
+send_queued(struct asyncore_dispatcher *d, struct asyncore__outq *q)
+{
+    struct iovec iov[PIECES_PER_SEND];
+    int n = asyncore__outq_peek(q, iov, PIECES_PER_SEND);
+    return sent_queued(d, q, total(iov, n), send_bytes(d, iov, n));
 }
 
 /* The queue begins with a source that has given no bytes: ask it. */
@@ -236,10 +242,46 @@ send_pending(struct asyncore_dispatcher *d, struct asyncore__output *out)
     return 0;
 }
 
+/* Is all there is one piece of copies, and nothing to follow from its being
+ * sent?  Mostly it is. */
+static inline bool
+is_one_piece(const struct asyncore_dispatcher *d,
+             const struct asyncore__output *out)
+{
+    return asyncore__has(d, ASYNCORE__PLAIN) &&
+           !asyncore__has(d, ASYNCORE__PAUSED | ASYNCORE__DRAINED |
+                                 ASYNCORE__BLOCKED) &&
+           out != NULL && out->queue.head != NULL &&
+           out->queue.head == out->queue.tail &&
+           out->queue.head->kind == ASYNCORE__COPY;
+}
+
+static int
+flush_one_piece(struct asyncore_dispatcher *d, struct asyncore__outq *q)
+{
+    const struct asyncore__piece *piece = q->head;
+    struct iovec iov = {(void *)(uintptr_t)(piece->bytes + piece->start),
+                        piece->end - piece->start};
+    ssize_t n = send_bytes(d, &iov, 1);
+    if (n == (ssize_t)iov.iov_len) {
+        asyncore__outq_consume_only(q, &d->map->spares);
+        return 0;
+    }
+    struct asyncore__life life = asyncore__life(d);
+    int rc = sent_queued(d, q, iov.iov_len, n);
+    if (asyncore__same(d, life)) {
+        asyncore__touch(d); /* it is BLOCKED */
+    }
+    return rc < 0 ? rc : 0;
+}
+
 int
 asyncore__output_flush(struct asyncore_dispatcher *d)
 {
     struct asyncore__output *out = asyncore__output_of(d);
+    if (is_one_piece(d, out)) {
+        return flush_one_piece(d, &out->queue);
+    }
     struct asyncore__life life = asyncore__life(d);
     int rc = 0;
     if (!d->connected) {

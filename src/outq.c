@@ -295,6 +295,17 @@ asyncore__outq_consume(struct asyncore__outq *q,
 }
 
 void
+asyncore__outq_consume_only(struct asyncore__outq *q,
+                            struct asyncore__spares *spares)
+{
+    struct asyncore__piece *piece = q->head;
+    *q = (struct asyncore__outq){0};
+    if (!give_piece(spares, piece)) {
+        drop(piece);
+    }
+}
+
+void
 asyncore__outq_pop(struct asyncore__outq *q)
 {
     drop(unlink_head(q));
