@@ -370,8 +370,10 @@ void
 asyncore__output_short(struct asyncore_dispatcher *d, const void *data,
                        size_t len)
 {
-    struct asyncore__output *out = asyncore__output_of(d);
-    int err = asyncore__outq_prepend(&out->queue, &d->map->spares, data, len);
+    struct asyncore__output *out = asyncore__output_for(d);
+    int err = out != NULL ? asyncore__outq_prepend(&out->queue,
+                                                   &d->map->spares, data, len)
+                          : -ENOMEM;
     if (err < 0) {
         asyncore__output_lost(d, err);
         return;
