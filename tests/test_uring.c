@@ -1,0 +1,647 @@
+/* SPDX-License-Identifier: MIT */
+/* test_uring.c - what is special about io_uring: what was received in advance
+ * is bounded, in order, and lost in no way in which another backend would not
+ * lose it; requests in flight end with their descriptor; what is sent later
+ * is sent. */
+#include <fcntl.h>
+#include <poll.h>
+
+#include "await.h"
+#include "kit.h"
+#include "uring.h"
+
+/* ---- looking inside ---- */
+
+static const struct asyncore__conn *
+conn(const struct chan *c)
+{
+    return asyncore__uring_conn(kit.map->uring, D(c)->fd);
+}
+
+/* Bytes that were received and that nobody has asked for. */
+static size_t
+held(const struct chan *c)
+{
+    const struct asyncore__uring *u = kit.map->uring;
+    size_t n = 0;
+    for (uint32_t i = conn(c)->first; i != 0; i = u->received[i - 1].next) {
+        n += u->received[i - 1].end - u->received[i - 1].start;
+    }
+    return n;
+}
+
+/* Buffers of the ring that somebody needs. */
+static size_t
+busy_buffers(void)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < URING_BUFFERS; i++) {
+        n += kit.map->uring->buffers[i].refs > 0;
+    }
+    return n;
+}
+
+static struct chan *
+tcp_chan(const char *name, unsigned flags, int *ret_peer)
+{
+    struct chan *c = kit_pair_chan(name, flags, AF_INET, ret_peer);
+    kit_pass();
+    assert_true(conn(c)->shot != 0); /* it is being received from */
+    return c;
+}
+
+static void
+say(struct chan *c, int peer, const char *text)
+{
+    kit_write(peer, text, strlen(text));
+    await(D(c)->fd, POLLIN);
+}
+
+/* ---- in ---- */
+
+static void
+what_nobody_reads_is_bounded_and_all_there(void **state)
+{
+    (void)state;
+    int peer;
+    struct chan *c = tcp_chan("c", 0, &peer);
+    static char data[4096];
+    size_t sent = 0, most = 0;
+    c->react[ON_READ] = react_nothing;
+    for (int i = 0; i < 4000; i++) {
+        kit_bytes(data, sent, sizeof data);
+        ssize_t n = send(peer, data, sizeof data, MSG_DONTWAIT);
+        sent += n > 0 ? (size_t)n : 0;
+        kit_pass();
+        most = held(c) > most ? held(c) : most;
+    }
+    assert_in_range(most, 1, URING_BUFFERS * URING_BUFFER_SIZE);
+    kit_pass();
+    assert_int_equal(busy_buffers(), 0); /* all copied out */
+    c->react[ON_READ] = NULL;
+    RUN_UNTIL(c->in.len == sent);
+    for (size_t i = 0; i < sent; i++) {
+        assert_int_equal(c->in.at[i], kit_byte(i));
+    }
+    text_clear(&kit.trace);
+    close(peer);
+}
+
+static void
+one_that_does_not_read_starves_nobody(void **state)
+{
+    (void)state;
+    enum {
+        N = 60
+    };
+    int peer[N];
+    struct chan *c[N];
+    static char much[64 * 1024];
+    for (int i = 0; i < N; i++) {
+        c[i] = tcp_chan("c", 0, &peer[i]);
+        c[i]->react[ON_READ] = i % 3 == 0 ? react_nothing : NULL;
+    }
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < N; i++) {
+            if (i % 3 == 0) {
+                (void)!send(peer[i], much, sizeof much, MSG_DONTWAIT);
+            }
+            else {
+                say(c[i], peer[i], "hello");
+            }
+        }
+        RUN_UNTIL(c[N - 1]->in.len == (size_t)(round + 1) * 5);
+    }
+    for (int i = 0; i < N; i++) {
+        if (i % 3 != 0) {
+            RUN_UNTIL(c[i]->in.len == 100);
+        }
+        close(peer[i]);
+    }
+    text_clear(&kit.trace);
+}
+
+static void
+more_than_there_are_buffers_for_arrives_in_order(void **state)
+{
+    (void)state;
+    enum {
+        N = 40,
+        SIZE = 48 * 1024
+    };
+    int peer[N];
+    struct chan *c[N];
+    static char data[SIZE];
+    kit_bytes(data, 0, sizeof data);
+    for (int i = 0; i < N; i++) {
+        c[i] = tcp_chan("c", 0, &peer[i]);
+    }
+    for (int i = 0; i < N; i++) {
+        kit_write(peer[i], data, sizeof data);
+    }
+    for (int i = 0; i < N; i++) {
+        RUN_UNTIL(c[i]->in.len == SIZE);
+        assert_memory_equal(c[i]->in.at, data, SIZE);
+        close(peer[i]);
+    }
+    text_clear(&kit.trace);
+}
+
+static void
+what_is_not_wanted_is_kept_and_no_more_taken(void **state)
+{
+    (void)state;
+    int peer;
+    struct chan *c = kit_pair_chan("c", REC_ASK | REC_QUIET, AF_INET, &peer);
+    c->want_read = true;
+    kit_pass();
+    c->want_read = false;
+    kit_pass();
+    say(c, peer, "one ");
+    kit_pass(); /* the request was still there */
+    kit_pass();
+    assert_trace("");
+    assert_int_equal(conn(c)->shot, 0);
+    assert_in_range(held(c), 0, 4);
+    kit_write(peer, "two", 3);
+    kit_pass();
+    assert_in_range(held(c), 0, 4);
+    c->want_read = true;
+    RUN_UNTIL(c->in.len == 7);
+    assert_string_equal(text_get(&c->in), "one two");
+    text_clear(&kit.trace);
+    close(peer);
+}
+
+static void
+large_pieces_are_read_from_the_kernel_small_ones_in_advance(void **state)
+{
+    (void)state;
+    int peer;
+    struct chan *c = tcp_chan("c", 0, &peer);
+    static char much[256 * 1024];
+    kit_write(peer, much, 100 * 1024);
+    RUN_UNTIL(c->in.len == 100 * 1024);
+    assert_true(conn(c)->direct > 0);
+    for (int i = 0; i <= URING_DIRECT_READS; i++) {
+        say(c, peer, "small");
+        kit_pass();
+    }
+    kit_pass();
+    assert_true(conn(c)->direct == 0 && conn(c)->shot != 0);
+    text_clear(&kit.trace);
+    close(peer);
+}
+
+static void
+peeking_takes_nothing(void **state)
+{
+    (void)state;
+    char buf[8] = "";
+    int peer;
+    struct chan *c = tcp_chan("c", 0, &peer);
+    struct asyncore__world *w = kit.map->world;
+    c->react[ON_READ] = react_nothing;
+    say(c, peer, "abc");
+    kit_pass();
+    assert_int_equal(held(c), 3);
+    assert_int_equal(w->recv(w, D(c)->fd, buf, 2, MSG_PEEK), 2);
+    assert_int_equal(w->recv(w, D(c)->fd, buf, sizeof buf, 0), 3);
+    assert_memory_equal(buf, "abc", 3);
+    assert_int_equal(w->recv(w, D(c)->fd, buf, sizeof buf, 0), -EAGAIN);
+    text_clear(&kit.trace);
+    close(peer);
+}
+
+/* ---- the end ---- */
+
+static void
+close_is_seen_at_once(void **state)
+{
+    (void)state;
+    char byte;
+    int peer;
+    struct chan *c = tcp_chan("c", 0, &peer);
+    assert_int_equal(asyncore_close(D(c)), 0);
+    await(peer, POLLIN); /* though no loop runs any more */
+    assert_int_equal(read(peer, &byte, 1), 0);
+    close(peer);
+    text_clear(&kit.trace);
+}
+
+static void
+close_with_bytes_unread_is_a_reset(void **state)
+{
+    (void)state;
+    char byte;
+    int peer;
+    struct chan *c = tcp_chan("c", 0, &peer);
+    c->react[ON_READ] = react_nothing;
+    say(c, peer, "abc");
+    kit_pass();
+    assert_int_equal(held(c), 3);
+    assert_int_equal(asyncore_close(D(c)), 0);
+    await(peer, POLLIN);
+    assert_int_equal(read(peer, &byte, 1), -1);
+    assert_int_equal(errno, ECONNRESET);
+    close(peer);
+    text_clear(&kit.trace);
+}
+
+static void
+number_that_is_used_again_has_its_own_bytes_only(void **state)
+{
+    (void)state;
+    int peer[2], pair[2];
+    struct chan *a = tcp_chan("a", 0, &peer[0]);
+    int fd = D(a)->fd;
+    a->react[ON_READ] = react_nothing;
+    say(a, peer[0], "for a");
+    kit_pass();
+    kit_write(peer[0], "more", 4);
+    assert_int_equal(asyncore_close(D(a)), 0);
+    kit_pair(AF_INET, pair);
+    peer[1] = pair[1];
+    if (pair[0] != fd) {
+        assert_int_equal(dup2(pair[0], fd), fd);
+        close(pair[0]);
+    }
+    struct chan *b = chan_open("b", 0, fd);
+    kit_write(peer[1], "for b", 5);
+    RUN_UNTIL(b->in.len > 0);
+    assert_string_equal(text_get(&b->in), "for b");
+    close(peer[0]);
+    close(peer[1]);
+    text_clear(&kit.trace);
+}
+
+/* ---- elsewhere ---- */
+
+static void
+bytes_move_to_another_backend_with_their_channel(void **state)
+{
+    (void)state;
+    int peer;
+    struct chan *c = tcp_chan("c", 0, &peer);
+    c->react[ON_READ] = react_nothing;
+    say(c, peer, "one ");
+    kit_pass();
+    assert_int_equal(held(c), 4);
+    assert_int_equal(asyncore_map_set_backend(kit.map, "poll"), 0);
+    kit_write(peer, "two ", 4);
+    c->react[ON_READ] = NULL;
+    RUN_UNTIL(c->in.len == 8);
+    assert_int_equal(asyncore_map_set_backend(kit.map, "io_uring"), 0);
+    kit_write(peer, "three", 5);
+    RUN_UNTIL(c->in.len == 13);
+    assert_string_equal(text_get(&c->in), "one two three");
+    text_clear(&kit.trace);
+    close(peer);
+}
+
+static void
+bytes_move_to_another_map_with_their_channel(void **state)
+{
+    (void)state;
+    static const char *const backends[] = {"io_uring", "poll"};
+    for (size_t i = 0; i < COUNT(backends); i++) {
+        int peer;
+        struct asyncore_map *other;
+        struct chan *c = tcp_chan("c", 0, &peer);
+        c->react[ON_READ] = react_nothing;
+        say(c, peer, "one ");
+        kit_pass();
+        assert_int_equal(asyncore_map_create(backends[i], &other), 0);
+        assert_int_equal(asyncore_del_channel(D(c)), 0);
+        kit_write(peer, "two", 3);
+        assert_int_equal(asyncore_add_channel(D(c), other), 0);
+        c->react[ON_READ] = NULL;
+        for (int left = 1000; c->in.len < 7 && left > 0; left--) {
+            assert_int_equal(asyncore_poll(0.01, other), 0);
+        }
+        assert_string_equal(text_get(&c->in), "one two");
+        assert_int_equal(asyncore_close(D(c)), 0);
+        assert_int_equal(asyncore_map_free(other), 0);
+        close(peer);
+    }
+    text_clear(&kit.trace);
+}
+
+static void
+direct_io_leaves_the_bytes_in_the_kernel(void **state)
+{
+    (void)state;
+    char buf[8] = "";
+    int fd[2];
+    kit_pair(AF_INET, fd);
+    struct chan *c = chan_new("c", 0);
+    c->ops.flags |= ASYNCORE_DIRECT_IO;
+    c->react[ON_READ] = react_nothing;
+    assert_int_equal(chan_try(c, fd[0]), 0);
+    kit_pass();
+    say(c, fd[1], "abc");
+    kit_pass();
+    kit_pass();
+    assert_int_equal(c->events[ON_READ], 2);
+    assert_int_equal(asyncore_detach(D(c)), fd[0]);
+    assert_int_equal(recv(fd[0], buf, sizeof buf, MSG_DONTWAIT), 3);
+    kit_write(fd[1], "def", 3);
+    kit_pass();
+    await(fd[0], POLLIN);
+    assert_int_equal(recv(fd[0], buf, sizeof buf, MSG_DONTWAIT), 3);
+    close(fd[0]);
+    close(fd[1]);
+    text_clear(&kit.trace);
+}
+
+/* ---- out ---- */
+
+static int
+react_answer(struct chan *c)
+{
+    react_read(c);
+    for (int i = 0; i < c->value; i++) {
+        assert_int_equal(asyncore_send(D(c), "0123456789", 10), 10);
+    }
+    return 0;
+}
+
+static struct chan *
+tcp_sender(int value, int *ret_peer)
+{
+    int fd[2];
+    kit_pair(AF_INET, fd);
+    struct chan *c = chan_open_sender("c", 0, fd[0]);
+    *ret_peer = fd[1];
+    c->value = value;
+    c->react[ON_READ] = react_answer;
+    kit_pass();
+    return c;
+}
+
+static void
+sends_of_a_pass_are_one_entry(void **state)
+{
+    (void)state;
+    int peer;
+    struct text got = {0};
+    struct chan *c = tcp_sender(100, &peer);
+    say(c, peer, "x");
+    kit_count_anew();
+    kit_pass();
+    assert_int_equal(kit.world.calls[KIT_SEND], 100);
+    assert_int_equal(kit.world.calls[KIT_URING_SUBMIT], 1);
+    assert_int_equal(asyncore_output_size(D(c)), 0);
+    await(peer, POLLIN);
+    assert_true(kit_drain(peer, &got));
+    assert_int_equal(got.len, 1000);
+    text_clear(&got);
+    text_clear(&kit.trace);
+    close(peer);
+}
+
+static void
+sends_that_fall_short_go_on_in_order(void **state)
+{
+    (void)state;
+    int peer;
+    struct text got = {0};
+    struct chan *c = tcp_sender(300, &peer);
+    kit_shrink(D(c)->fd);
+    kit_shrink(peer);
+    size_t want = 0;
+    for (int i = 0; i < 50; i++) {
+        kit_write(peer, "x", 1);
+        want += 1; /* rounds that were asked for; some run together */
+        kit_pass();
+    }
+    assert_true(asyncore_output_size(D(c)) > 0);
+    RUN_UNTIL(kit_drain(peer, &got) && asyncore_output_size(D(c)) == 0 &&
+              c->in.len == want);
+    RUN_UNTIL(kit_drain(peer, &got) && got.len % 3000 == 0 &&
+              !kit_is_readable(peer));
+    for (size_t i = 0; i < got.len; i++) {
+        assert_int_equal(got.at[i], '0' + (char)(i % 10));
+    }
+    text_clear(&got);
+    text_clear(&kit.trace);
+    close(peer);
+}
+
+static int
+react_answer_and_close(struct chan *c)
+{
+    react_answer(c);
+    return asyncore_close(D(c));
+}
+
+static int
+react_answer_and_shutdown(struct chan *c)
+{
+    react_answer(c);
+    return asyncore_shutdown(D(c));
+}
+
+static void
+what_was_sent_before_the_end_arrives_before_it(void **state)
+{
+    (void)state;
+    static int (*const react[])(struct chan *) = {react_answer_and_close,
+                                                  react_answer_and_shutdown};
+    for (size_t i = 0; i < COUNT(react); i++) {
+        int peer;
+        struct text got = {0};
+        struct chan *c = tcp_sender(3, &peer);
+        c->react[ON_READ] = react[i];
+        say(c, peer, "x");
+        RUN_UNTIL(!kit_drain(peer, &got));
+        assert_string_equal(text_get(&got), "012345678901234567890123456789");
+        text_clear(&got);
+        close(peer);
+    }
+    text_clear(&kit.trace);
+}
+
+static int
+send_in_vain(struct asyncore_map *map, void *arg)
+{
+    struct chan *c = arg;
+    (void)map;
+    assert_int_equal(asyncore_send(D(c), "lost", 4), 4);
+    return 0;
+}
+
+static void
+send_that_is_lost_ends_the_connection_once(void **state)
+{
+    (void)state;
+    int peer;
+    struct chan *c = tcp_sender(0, &peer);
+    assert_int_equal(shutdown(D(c)->fd, SHUT_WR), 0); /* behind its back */
+    assert_true(asyncore_call_later(kit.map, 0, send_in_vain, c) > 0);
+    RUN_UNTIL(c->destroyed);
+    assert_int_equal(c->events[ON_CLOSE], 1);
+    assert_int_equal(c->reason, -EPIPE);
+    text_clear(&kit.trace);
+    close(peer);
+}
+
+/* ---- accepting ---- */
+
+static int
+react_accept_one(struct chan *c)
+{
+    struct asyncore_addr addr;
+    int fd = asyncore_accept(D(c), &addr);
+    if (fd >= 0) {
+        assert_int_equal(addr.u.sa.sa_family, AF_INET);
+        c->value++;
+        close(fd);
+    }
+    return 0;
+}
+
+static void
+connections_that_wait_are_not_lost(void **state)
+{
+    (void)state;
+    enum {
+        N = 20
+    };
+    int client[N];
+    struct chan *s = chan_listen("s", REC_ACCEPT, AF_INET);
+    s->react[ON_ACCEPT] = react_accept_one;
+    kit_pass();
+    for (int i = 0; i < N; i++) {
+        client[i] = kit_connect(chan_port(s));
+    }
+    RUN_UNTIL(s->value == N);
+    for (int i = 0; i < N; i++) {
+        close(client[i]);
+    }
+    text_clear(&kit.trace);
+}
+
+static void
+connections_nobody_took_end_with_their_listener(void **state)
+{
+    (void)state;
+    char byte;
+    struct chan *s = chan_listen("s", REC_ACCEPT, AF_INET);
+    s->react[ON_ACCEPT] = react_nothing;
+    kit_pass();
+    int client = kit_connect(chan_port(s));
+    await(D(s)->fd, POLLIN);
+    kit_pass();
+    assert_int_equal(asyncore_close(D(s)), 0);
+    await(client, POLLIN);
+    assert_true(read(client, &byte, 1) <= 0);
+    close(client);
+    text_clear(&kit.trace);
+}
+
+/* ---- where it is missing ---- */
+
+static void
+epoll_serves_where_it_is_missing(void **state)
+{
+    (void)state;
+    static const struct {
+        enum kit_call call;
+        unsigned long nth;
+        int code;
+    } faults[] = {
+        {KIT_URING_SETUP, 1, -ENOSYS},   {KIT_URING_SETUP, 1, -EPERM},
+        {KIT_URING_SETUP, 1, -EINVAL},   {KIT_URING_MAP, 1, -EPERM},
+        {KIT_URING_MAP, 2, -EPERM},      {KIT_URING_MAP, 3, -EACCES},
+        {KIT_URING_REGISTER, 1, -EPERM},
+    };
+    for (size_t i = 0; i < COUNT(faults); i++) {
+        struct asyncore_map *map;
+        kit_fail(faults[i].call, -1, faults[i].nth, 1, faults[i].code);
+        assert_int_equal(asyncore_map_create("io_uring", &map), 0);
+        kit_heal();
+        assert_string_equal(asyncore_map_backend(map), "epoll");
+        assert_logged("io_uring is not available");
+        assert_logged(asyncore_errorcode(faults[i].code));
+        assert_int_equal(asyncore_map_free(map), 0);
+        text_clear(&kit.log);
+    }
+}
+
+static void
+want_of_memory_is_no_lack(void **state)
+{
+    (void)state;
+    struct asyncore_map *map;
+    kit_fail(KIT_URING_SETUP, -1, 1, 1, -ENOMEM);
+    assert_int_equal(asyncore_map_create("io_uring", &map), -ENOMEM);
+    kit_heal();
+    assert_int_equal(asyncore_map_set_backend(kit.map, "poll"), 0);
+    kit_fail(KIT_URING_SETUP, -1, 1, 1, -EPERM);
+    assert_int_equal(asyncore_map_set_backend(kit.map, "io_uring"), -EPERM);
+    assert_string_equal(asyncore_map_backend(kit.map), "poll");
+}
+
+static void
+older_kernels_fill_a_buffer_at_once(void **state)
+{
+    (void)state;
+    int peer;
+    kit_free_map();
+    kit_fail(KIT_URING_REGISTER, -1, 1, 1, -EINVAL);
+    assert_int_equal(asyncore_map_create("io_uring", &kit.map), 0);
+    kit_heal();
+    assert_false(kit.map->uring->ring->incremental);
+    struct chan *c = tcp_chan("c", 0, &peer);
+    for (size_t i = 1; i <= 3 * URING_BUFFERS; i++) {
+        say(c, peer, "hello");
+        RUN_UNTIL(c->in.len == 5 * i);
+    }
+    text_clear(&kit.trace);
+    close(peer);
+}
+
+static int
+setup(void **state)
+{
+    int err = kit_setup(state);
+    if (err == 0 && strcmp(asyncore_map_backend(kit.map), "io_uring") != 0) {
+        print_message("no io_uring here\n");
+        exit(77);
+    }
+    return err;
+}
+
+#define URING_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, kit_teardown)
+
+int
+main(void)
+{
+    const struct CMUnitTest tests[] = {
+        URING_TEST(what_nobody_reads_is_bounded_and_all_there),
+        URING_TEST(one_that_does_not_read_starves_nobody),
+        URING_TEST(more_than_there_are_buffers_for_arrives_in_order),
+        URING_TEST(what_is_not_wanted_is_kept_and_no_more_taken),
+        URING_TEST(
+            large_pieces_are_read_from_the_kernel_small_ones_in_advance),
+        URING_TEST(peeking_takes_nothing),
+        URING_TEST(close_is_seen_at_once),
+        URING_TEST(close_with_bytes_unread_is_a_reset),
+        URING_TEST(number_that_is_used_again_has_its_own_bytes_only),
+        URING_TEST(bytes_move_to_another_backend_with_their_channel),
+        URING_TEST(bytes_move_to_another_map_with_their_channel),
+        URING_TEST(direct_io_leaves_the_bytes_in_the_kernel),
+        URING_TEST(sends_of_a_pass_are_one_entry),
+        URING_TEST(sends_that_fall_short_go_on_in_order),
+        URING_TEST(what_was_sent_before_the_end_arrives_before_it),
+        URING_TEST(send_that_is_lost_ends_the_connection_once),
+        URING_TEST(connections_that_wait_are_not_lost),
+        URING_TEST(connections_nobody_took_end_with_their_listener),
+        URING_TEST(epoll_serves_where_it_is_missing),
+        URING_TEST(want_of_memory_is_no_lack),
+        URING_TEST(older_kernels_fill_a_buffer_at_once),
+    };
+    setenv("ASYNCORE_BACKEND", "io_uring", 1);
+    return cmocka_run_group_tests_name("uring", tests, NULL, NULL);
+}
