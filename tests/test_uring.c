@@ -409,17 +409,15 @@ sends_that_fall_short_go_on_in_order(void **state)
     struct chan *c = tcp_sender(300, &peer);
     kit_shrink(D(c)->fd);
     kit_shrink(peer);
-    size_t want = 0;
-    for (int i = 0; i < 50; i++) {
-        kit_write(peer, "x", 1);
-        want += 1; /* rounds that were asked for; some run together */
+    /* Some of it goes out before the kernel takes no more. */
+    for (int i = 0; i < 100 && asyncore_output_size(D(c)) == 0; i++) {
+        say(c, peer, "x");
         kit_pass();
     }
-    assert_true(asyncore_output_size(D(c)) > 0);
-    RUN_UNTIL(kit_drain(peer, &got) && asyncore_output_size(D(c)) == 0 &&
-              c->in.len == want);
-    RUN_UNTIL(kit_drain(peer, &got) && got.len % 3000 == 0 &&
-              !kit_is_readable(peer));
+    assert_in_range(asyncore_output_size(D(c)), 1, 2999);
+    size_t want = c->events[ON_READ] * (size_t)3000;
+    RUN_UNTIL(kit_drain(peer, &got) && got.len == want);
+    assert_int_equal(asyncore_output_size(D(c)), 0);
     for (size_t i = 0; i < got.len; i++) {
         assert_int_equal(got.at[i], '0' + (char)(i % 10));
     }
@@ -602,45 +600,31 @@ older_kernels_fill_a_buffer_at_once(void **state)
     close(peer);
 }
 
-static int
-setup(void **state)
-{
-    int err = kit_setup(state);
-    if (err == 0 && strcmp(asyncore_map_backend(kit.map), "io_uring") != 0) {
-        print_message("no io_uring here\n");
-        exit(77);
-    }
-    return err;
-}
-
-#define URING_TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, kit_teardown)
-
 int
 main(void)
 {
     const struct CMUnitTest tests[] = {
-        URING_TEST(what_nobody_reads_is_bounded_and_all_there),
-        URING_TEST(one_that_does_not_read_starves_nobody),
-        URING_TEST(more_than_there_are_buffers_for_arrives_in_order),
-        URING_TEST(what_is_not_wanted_is_kept_and_no_more_taken),
-        URING_TEST(
-            large_pieces_are_read_from_the_kernel_small_ones_in_advance),
-        URING_TEST(peeking_takes_nothing),
-        URING_TEST(close_is_seen_at_once),
-        URING_TEST(close_with_bytes_unread_is_a_reset),
-        URING_TEST(number_that_is_used_again_has_its_own_bytes_only),
-        URING_TEST(bytes_move_to_another_backend_with_their_channel),
-        URING_TEST(bytes_move_to_another_map_with_their_channel),
-        URING_TEST(direct_io_leaves_the_bytes_in_the_kernel),
-        URING_TEST(sends_of_a_pass_are_one_entry),
-        URING_TEST(sends_that_fall_short_go_on_in_order),
-        URING_TEST(what_was_sent_before_the_end_arrives_before_it),
-        URING_TEST(send_that_is_lost_ends_the_connection_once),
-        URING_TEST(connections_that_wait_are_not_lost),
-        URING_TEST(connections_nobody_took_end_with_their_listener),
-        URING_TEST(epoll_serves_where_it_is_missing),
-        URING_TEST(want_of_memory_is_no_lack),
-        URING_TEST(older_kernels_fill_a_buffer_at_once),
+        KIT_TEST(what_nobody_reads_is_bounded_and_all_there),
+        KIT_TEST(one_that_does_not_read_starves_nobody),
+        KIT_TEST(more_than_there_are_buffers_for_arrives_in_order),
+        KIT_TEST(what_is_not_wanted_is_kept_and_no_more_taken),
+        KIT_TEST(large_pieces_are_read_from_the_kernel_small_ones_in_advance),
+        KIT_TEST(peeking_takes_nothing),
+        KIT_TEST(close_is_seen_at_once),
+        KIT_TEST(close_with_bytes_unread_is_a_reset),
+        KIT_TEST(number_that_is_used_again_has_its_own_bytes_only),
+        KIT_TEST(bytes_move_to_another_backend_with_their_channel),
+        KIT_TEST(bytes_move_to_another_map_with_their_channel),
+        KIT_TEST(direct_io_leaves_the_bytes_in_the_kernel),
+        KIT_TEST(sends_of_a_pass_are_one_entry),
+        KIT_TEST(sends_that_fall_short_go_on_in_order),
+        KIT_TEST(what_was_sent_before_the_end_arrives_before_it),
+        KIT_TEST(send_that_is_lost_ends_the_connection_once),
+        KIT_TEST(connections_that_wait_are_not_lost),
+        KIT_TEST(connections_nobody_took_end_with_their_listener),
+        KIT_TEST(epoll_serves_where_it_is_missing),
+        KIT_TEST(want_of_memory_is_no_lack),
+        KIT_TEST(older_kernels_fill_a_buffer_at_once),
     };
     setenv("ASYNCORE_BACKEND", "io_uring", 1);
     return cmocka_run_group_tests_name("uring", tests, NULL, NULL);
