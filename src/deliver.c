@@ -376,35 +376,16 @@ asyncore__report_other(struct asyncore_map *map, int fd, uint32_t generation,
     return err < 0 ? err : asyncore__report(map, fd, generation, mask);
 }
 
-static bool
-is_sorted(const struct asyncore__ready *ready, size_t n)
-{
-    for (size_t i = 1; i < n; i++) {
-        if (ready[i - 1].pos > ready[i].pos) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* Shell's: in place; most often they are in order already. */
+/* In map order.  Without memory to do it fast, it takes longer. */
 static void
-sort_by_pos(struct asyncore__ready *ready, size_t n)
+sort(struct asyncore_map *map, size_t first)
 {
-    if (is_sorted(ready, n)) {
-        return;
-    }
-    for (size_t gap = n / 2; gap > 0; gap /= 2) {
-        for (size_t i = gap; i < n; i++) {
-            struct asyncore__ready event = ready[i];
-            size_t at = i;
-            while (at >= gap && ready[at - gap].pos > event.pos) {
-                ready[at] = ready[at - gap];
-                at -= gap;
-            }
-            ready[at] = event;
-        }
-    }
+    size_t n = map->nready - first;
+    bool room =
+        asyncore__reserve_raw(&map->ready, &map->ready_cap, map->nready + n,
+                              sizeof *map->ready) >= 0;
+    asyncore__sort(map->ready + first, n,
+                   room ? map->ready + map->nready : NULL);
 }
 
 int
@@ -413,7 +394,7 @@ asyncore__deliver(struct asyncore_map *map, size_t first)
     size_t end = map->nready;
     int rc = 0;
     if (end > first + 1) {
-        sort_by_pos(map->ready + first, end - first);
+        sort(map, first);
     }
     for (size_t i = first; i < end && rc >= 0 && !map->exiting; i++) {
         /* By its parts: a pass inside of a handler may move the array. */

@@ -430,6 +430,11 @@ struct asyncore__ready {
     uint32_t mask;
 };
 
+/* sort.c: into map order.  Those of the same place stay as they are, if spare
+ * has room for n. */
+void asyncore__sort(struct asyncore__ready *ready, size_t n,
+                    struct asyncore__ready *spare);
+
 struct asyncore_map {
     struct asyncore__world *world;
     const struct asyncore__backend *backend;
