@@ -388,6 +388,20 @@ sort(struct asyncore_map *map, size_t first)
                    room ? map->ready + map->nready : NULL);
 }
 
+/* With thousands of busy connections their channels are long out of the cache
+ * when it is their turn: have the next one fetched while the kernel is busy
+ * with this one. */
+static inline void
+look_ahead(const struct asyncore_map *map, size_t next, size_t end)
+{
+    if (next < end) {
+        const struct asyncore_dispatcher *d =
+            map->slots[map->ready[next].fd].d;
+        ASYNCORE__PREFETCH(d);
+        ASYNCORE__PREFETCH((const char *)d + 64);
+    }
+}
+
 int
 asyncore__deliver(struct asyncore_map *map, size_t first)
 {
@@ -405,6 +419,7 @@ asyncore__deliver(struct asyncore_map *map, size_t first)
         if (d == NULL || slot->generation != event.generation) {
             continue;
         }
+        look_ahead(map, i + 1, end);
         bool plain_read = event.mask == ASYNCORE__READ &&
                           (slot->armed & ASYNCORE__READ) != 0 &&
                           asyncore__has(d, ASYNCORE__PLAIN);

@@ -18,8 +18,11 @@
 /* For what seldom runs: kept out of the way of what often does. */
 #if defined(__GNUC__)
 #define ASYNCORE__COLD __attribute__((cold, noinline))
+/* Have it in the cache soon. */
+#define ASYNCORE__PREFETCH(at) __builtin_prefetch(at)
 #else
 #define ASYNCORE__COLD
+#define ASYNCORE__PREFETCH(at) ((void)(at))
 #endif
 
 /* ---- alloc.c: the allocator hook --------------------------------------- */
