@@ -24,7 +24,7 @@ from errno import (
     ENOTCONN, EPIPE, EPROTO, ESHUTDOWN, EWOULDBLOCK, errorcode)
 
 import _asyncore
-from _asyncore import end_life as _end_life, life as _life
+from _asyncore import life as _life
 
 # What `from asyncore import *` has always brought along.
 __all__ = [
@@ -66,56 +66,12 @@ def _strerror(err):
 
 # ---- delivering events ----------------------------------------------------
 
-def read(obj):
-    """Have a channel handle that it is readable."""
-    try:
-        obj.handle_read_event()
-    except _reraised_exceptions:
-        raise
-    except BaseException:
-        obj.handle_error()
+_events = _asyncore.events(globals())
 
-
-def write(obj):
-    """Have a channel handle that it is writable."""
-    try:
-        obj.handle_write_event()
-    except _reraised_exceptions:
-        raise
-    except BaseException:
-        obj.handle_error()
-
-
-def _exception(obj):
-    """Have a channel handle that it has urgent data."""
-    try:
-        obj.handle_expt_event()
-    except _reraised_exceptions:
-        raise
-    except BaseException:
-        obj.handle_error()
-
-
-def readwrite(obj, flags):
-    """Have a channel handle the events in flags, as poll() has them."""
-    try:
-        if flags & select.POLLIN:
-            obj.handle_read_event()
-        if flags & select.POLLOUT:
-            obj.handle_write_event()
-        if flags & select.POLLPRI:
-            obj.handle_expt_event()
-        if flags & (select.POLLHUP | select.POLLERR | select.POLLNVAL):
-            obj.handle_close()
-    except OSError as err:
-        if err.errno in _DISCONNECTED:
-            obj.handle_close()
-        else:
-            obj.handle_error()
-    except _reraised_exceptions:
-        raise
-    except BaseException:
-        obj.handle_error()
+read = _events.read
+write = _events.write
+_exception = _events._exception
+readwrite = _events.readwrite
 
 
 # ---- a pass ---------------------------------------------------------------
@@ -124,7 +80,7 @@ def poll(timeout=0.0, map=None):
     """Serve what is ready, waiting at most timeout seconds, with select()."""
     if map is None:
         map = socket_map
-    if map:
+    if map and not _events.serve(timeout, map, False):
         _select_pass(timeout, map)
 
 
@@ -133,7 +89,7 @@ def poll2(timeout=0.0, map=None):
     if map is None:
         map = socket_map
     milliseconds = _milliseconds(timeout)
-    if map:
+    if map and not _events.serve(milliseconds, map, True):
         _poll_pass(milliseconds, map)
 
 
@@ -232,6 +188,8 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
 class dispatcher(_asyncore.channel):
     """A socket and what is done with its events."""
 
+    _events = _events
+
     debug = False
     connected = _asyncore.attribute(False)
     accepting = _asyncore.attribute(False)
@@ -272,21 +230,8 @@ class dispatcher(_asyncore.channel):
                 words.append(repr(self.addr))
         return '<%s at %#x>' % (' '.join(words), id(self))
 
-    def add_channel(self, map=None):
-        """Put the channel into a map, its own if none is given."""
-        if map is None:
-            map = self._map
-        map[self._fileno] = self
-
-    def del_channel(self, map=None):
-        """Take the channel out of a map, its own if none is given."""
-        fd = self._fileno
-        if map is None:
-            map = self._map
-        if fd in map:
-            del map[fd]
-        self._fileno = None
-        _end_life(self)
+    add_channel = _asyncore.dispatcher_add_channel
+    del_channel = _asyncore.dispatcher_del_channel
 
     def create_socket(self, family=socket.AF_INET, type=socket.SOCK_STREAM):
         """Make a new, non-blocking socket, and serve it."""
@@ -313,13 +258,8 @@ class dispatcher(_asyncore.channel):
 
     # ---- predicates: asked before each wait ----
 
-    def readable(self):
-        """Does the channel wait for something to read?"""
-        return True
-
-    def writable(self):
-        """Does the channel wait until it can write?"""
-        return True
+    readable = _asyncore.attribute(_asyncore.dispatcher_readable)
+    writable = _asyncore.attribute(_asyncore.dispatcher_writable)
 
     # ---- what a socket has ----
 
@@ -361,32 +301,8 @@ class dispatcher(_asyncore.channel):
             raise
         return conn, addr
 
-    def send(self, data):
-        """Send what the kernel takes at once; returns how much that is."""
-        try:
-            return self.socket.send(data)
-        except OSError as err:
-            if err.errno in (EWOULDBLOCK, EAGAIN):
-                return 0
-            if err.errno not in _DISCONNECTED:
-                raise
-            self.handle_close()
-            return 0
-
-    def recv(self, buffer_size):
-        """What has come in, at most buffer_size bytes; nothing, once the peer
-        has closed the connection, which handle_close() is told."""
-        try:
-            data = self.socket.recv(buffer_size)
-        except OSError as err:
-            if err.errno not in _DISCONNECTED:
-                raise
-            self.handle_close()
-            return b''
-        if data:
-            return data
-        self.handle_close()
-        return b''
+    send = _asyncore.dispatcher_send
+    recv = _asyncore.dispatcher_recv
 
     def close(self):
         """Close the socket, and serve it no more."""
@@ -414,19 +330,8 @@ class dispatcher(_asyncore.channel):
 
     # ---- events, as the loop sees them ----
 
-    def handle_read_event(self):
-        """Readable: a connection to accept, one that stands now, or data."""
-        if self.accepting:
-            self.handle_accept()
-        elif self.connected or not self.connecting or self._connect_event():
-            self.handle_read()
-
-    def handle_write_event(self):
-        """Writable: a connection that stands now, or room for output."""
-        if self.accepting:
-            return
-        if self.connected or not self.connecting or self._connect_event():
-            self.handle_write()
+    handle_read_event = _asyncore.dispatcher_handle_read_event
+    handle_write_event = _asyncore.dispatcher_handle_write_event
 
     def handle_connect_event(self):
         """A connection attempt has ended, well or not."""
@@ -438,12 +343,6 @@ class dispatcher(_asyncore.channel):
         if _life(self) == life:
             self.connected = True
             self.connecting = False
-
-    def _connect_event(self):
-        """The same; is the channel still there thereafter?"""
-        life = _life(self)
-        self.handle_connect_event()
-        return _life(self) == life
 
     def handle_expt_event(self):
         """Urgent data, or an error."""
@@ -499,33 +398,28 @@ class dispatcher(_asyncore.channel):
         self.log_info('unhandled close event', 'warning')
         self.close()
 
+    # Last: the defaults above mean the module.
+    socket = _asyncore.attribute()
+
 
 class dispatcher_with_send(dispatcher):
     """A channel that keeps what the kernel does not take at once."""
+
+    out_buffer = _asyncore.sender_out_buffer
 
     def __init__(self, sock=None, map=None):
         dispatcher.__init__(self, sock, map)
         self.out_buffer = b''
 
-    def initiate_send(self):
-        """Send what is kept, as far as the kernel takes it."""
+    def _initiate_send(self):
+        """The same where out_buffer, or dispatcher.send, is another's."""
         sent = dispatcher.send(self, self.out_buffer[:65536])
         self.out_buffer = self.out_buffer[sent:]
 
-    def handle_write(self):
-        """There is room for output: send what is kept."""
-        self.initiate_send()
-
-    def writable(self):
-        """Is there something to send, or a connection to wait for?"""
-        return not self.connected or len(self.out_buffer)
-
-    def send(self, data):
-        """Send data, now or when the kernel takes it."""
-        if self.debug:
-            self.log_info('sending ' + repr(data))
-        self.out_buffer = self.out_buffer + data
-        self.initiate_send()
+    send = _asyncore.sender_send
+    initiate_send = _asyncore.sender_initiate_send
+    handle_write = _asyncore.sender_handle_write
+    writable = _asyncore.attribute(_asyncore.sender_writable)
 
 
 # ---- helpers --------------------------------------------------------------

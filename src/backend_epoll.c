@@ -74,7 +74,9 @@ from_epoll(uint32_t events)
         return ASYNCORE__READ; /* as nearly all of them are */
     }
     bool hup = (events & (uint32_t)(EPOLLHUP | EPOLLERR)) != 0;
-    return (events & SAME) | (hup ? (unsigned)ASYNCORE__HUP : 0);
+    bool error = (events & (uint32_t)EPOLLERR) != 0;
+    return (events & SAME) | (hup ? (unsigned)ASYNCORE__HUP : 0) |
+           (error ? (unsigned)ASYNCORE__ERR : 0);
 }
 
 /* ---- registrations ---- */

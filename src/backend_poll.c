@@ -42,6 +42,7 @@ from_poll(short events)
            ((events & POLLPRI) != 0 ? (unsigned)ASYNCORE__PRI : 0) |
            ((events & (POLLHUP | POLLERR)) != 0 ? (unsigned)ASYNCORE__HUP
                                                 : 0) |
+           ((events & POLLERR) != 0 ? (unsigned)ASYNCORE__ERR : 0) |
            ((events & POLLNVAL) != 0 ? (unsigned)ASYNCORE__NVAL : 0);
 }
 

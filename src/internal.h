@@ -405,8 +405,9 @@ enum {
     ASYNCORE__READ = 1, /* these three as poll() and epoll have them */
     ASYNCORE__PRI = 2,
     ASYNCORE__WRITE = 4,
-    ASYNCORE__HUP = 8,  /* reported only: hang-up or error */
-    ASYNCORE__NVAL = 16 /* reported only: the descriptor is not open */
+    ASYNCORE__HUP = 8,   /* reported only: hang-up or error */
+    ASYNCORE__NVAL = 16, /* reported only: the descriptor is not open */
+    ASYNCORE__ERR = 32   /* reported only, with HUP: it is an error */
 };
 
 /* What the map knows of a descriptor. */

@@ -50,8 +50,9 @@ static PyObject *
 get_default(struct attribute *a, PyObject *obj, PyObject *type)
 {
     if (a->value == NULL) {
-        PyErr_Format(PyExc_AttributeError, "%R object has no attribute '%U'",
-                     type, a->name);
+        const char *name = ((PyTypeObject *)type)->tp_name;
+        PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '%U'",
+                     name, a->name);
         return NULL;
     }
     descrgetfunc get = Py_TYPE(a->value)->tp_descr_get;
@@ -69,18 +70,25 @@ attribute_get(PyObject *self, PyObject *obj, PyObject *type)
     if (obj == NULL || a->name == NULL) {
         return get_default(a, obj, type);
     }
-    PyObject *dict = channel_of(obj)->dict;
-    if (dict != NULL) {
-        PyObject *value = PyDict_GetItemWithError(dict, a->name);
-        if (value != NULL) {
-            Py_INCREF(value);
-            return value;
-        }
-        if (PyErr_Occurred()) {
-            return NULL;
-        }
+    struct channel *ch = channel_of(obj);
+    if (event_has_deferred(ch) && event_flush(obj) < 0) {
+        return NULL;
+    }
+    PyObject *value = channel_get(ch, a->name);
+    if (value != NULL) {
+        Py_INCREF(value);
+        return value;
     }
     return get_default(a, obj, (PyObject *)Py_TYPE(obj));
+}
+
+static int delete (struct attribute *a, struct channel *ch)
+{
+    if (channel_get(ch, a->name) == NULL) {
+        PyErr_SetObject(PyExc_AttributeError, a->name);
+        return -1;
+    }
+    return PyDict_DelItem(ch->dict, a->name);
 }
 
 static int
@@ -88,21 +96,30 @@ attribute_set(PyObject *self, PyObject *obj, PyObject *value)
 {
     struct attribute *a = (struct attribute *)self;
     struct channel *ch = channel_of(obj);
-    if (ch->dict == NULL) {
-        PyObject *dict = PyObject_GenericGetDict(obj, NULL);
-        if (dict == NULL) {
-            return -1;
-        }
-        Py_DECREF(dict); /* the channel has one, too */
+    if (event_has_deferred(ch) && event_flush(obj) < 0) {
+        return -1;
     }
-    if (value != NULL) {
-        return PyDict_SetItem(ch->dict, a->name, value);
+    if (value == NULL) {
+        channel_touch(ch);
+        return delete (a, ch);
     }
-    int result = PyDict_DelItem(ch->dict, a->name);
-    if (result < 0 && PyErr_ExceptionMatches(PyExc_KeyError)) {
-        PyErr_SetObject(PyExc_AttributeError, a->name);
+    if (channel_get(ch, a->name) == value) {
+        return 0;
     }
-    return result;
+    if (a->value == NULL) {
+        channel_renew(ch); /* a socket: its descriptor is another one */
+    }
+    else {
+        channel_touch(ch);
+    }
+    return channel_put(ch, a->name, value);
+}
+
+bool
+attribute_is(const struct state *st, PyObject *descriptor, PyObject *value)
+{
+    return descriptor != NULL && Py_TYPE(descriptor) == st->attribute_type &&
+           ((struct attribute *)descriptor)->value == value;
 }
 
 static int

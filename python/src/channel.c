@@ -14,13 +14,15 @@ channel_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
 #endif
     Py_VISIT(ch->dict);
-    return 0;
+    return sender_traverse(ch, visit, arg);
 }
 
 static int
 channel_clear(PyObject *self)
 {
-    Py_CLEAR(channel_of(self)->dict);
+    struct channel *ch = channel_of(self);
+    sender_clear(ch);
+    Py_CLEAR(ch->dict);
     return 0;
 }
 
@@ -28,13 +30,59 @@ static void
 channel_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    struct channel *ch = channel_of(self);
     PyObject_GC_UnTrack(self);
-    if (channel_of(self)->weakrefs != NULL) {
+    if (ch->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    channel_unwatch(ch); /* before its descriptor is closed */
     channel_clear(self);
+    klass_forget(ch);
     type->tp_free(self);
     Py_DECREF(type);
+}
+
+/* ---- its dictionary ---- */
+
+PyObject *
+channel_get(const struct channel *ch, PyObject *name)
+{
+    /* Names are interned and have their hash: this cannot fail. */
+    return ch->dict != NULL ? PyDict_GetItemWithError(ch->dict, name) : NULL;
+}
+
+int
+channel_put(struct channel *ch, PyObject *name, PyObject *value)
+{
+    if (ch->dict == NULL) {
+        PyObject *dict = PyObject_GenericGetDict((PyObject *)ch, NULL);
+        if (dict == NULL) {
+            return -1;
+        }
+        Py_DECREF(dict); /* the channel has one, too */
+    }
+    return PyDict_SetItem(ch->dict, name, value);
+}
+
+/* Whoever has the dictionary may change it unnoticed. */
+static PyObject *
+get_dict(PyObject *self, void *closure)
+{
+    struct channel *ch = channel_of(self);
+    if (event_has_deferred(ch) && event_flush(self) < 0) {
+        return NULL;
+    }
+    ch->exposed = true;
+    channel_touch(ch);
+    return PyObject_GenericGetDict(self, closure);
+}
+
+static int
+set_dict(PyObject *self, PyObject *value, void *closure)
+{
+    channel_of(self)->exposed = true;
+    channel_touch(channel_of(self));
+    return PyObject_GenericSetDict(self, value, closure);
 }
 
 /* ---- lives ---- */
@@ -42,25 +90,16 @@ channel_dealloc(PyObject *self)
 PyObject *
 channel_life(PyObject *module, PyObject *arg)
 {
-    if (!PyObject_TypeCheck(arg, state_of(module)->channel_type)) {
+    if (!is_channel(state_of(module), arg)) {
         Py_RETURN_NONE;
     }
     return PyLong_FromUnsignedLong(channel_of(arg)->life);
 }
 
-PyObject *
-channel_end_life(PyObject *module, PyObject *arg)
-{
-    if (PyObject_TypeCheck(arg, state_of(module)->channel_type)) {
-        channel_of(arg)->life++;
-    }
-    Py_RETURN_NONE;
-}
-
 /* ---- the type ---- */
 
 static PyGetSetDef channel_getset[] = {
-    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
+    {"__dict__", get_dict, set_dict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -1,15 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 /* module.c - the module `_asyncore`: what is in it, how it comes and goes. */
-#include "state.h"
+#include "registry.h"
 
 PyDoc_STRVAR(module_doc,
              "What asyncore and asynchat do in C; not to be used directly.");
+
+static struct PyModuleDef module_def;
+
+#if PY_VERSION_HEX < 0x03090000
+/* 3.8 has no way from a type to its module. */
+static struct state *only_state;
+#endif
 
 struct state *
 state_of(PyObject *module)
 {
     return PyModule_GetState(module);
 }
+
+struct state *
+state_of_type(PyTypeObject *type)
+{
+#if PY_VERSION_HEX < 0x03090000
+    (void)type;
+    return only_state;
+#else
+    for (; type != NULL; type = type->tp_base) {
+        PyObject *module = PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)
+                               ? ((PyHeapTypeObject *)(void *)type)->ht_module
+                               : NULL;
+        if (module != NULL && PyModule_GetDef(module) == &module_def) {
+            return state_of(module);
+        }
+    }
+    return NULL;
+#endif
+}
+
+/* ---- names ---- */
 
 static int
 intern_names(struct names *names)
@@ -23,6 +51,108 @@ intern_names(struct names *names)
 #undef X
     return 0;
 }
+
+/* ---- calling ---- */
+
+PyObject *
+call_method(PyObject *obj, PyObject *name)
+{
+#if PY_VERSION_HEX >= 0x03090000
+    return PyObject_CallMethodNoArgs(obj, name);
+#else
+    return PyObject_CallMethodObjArgs(obj, name, NULL);
+#endif
+}
+
+PyObject *
+call_method_one(PyObject *obj, PyObject *name, PyObject *arg)
+{
+#if PY_VERSION_HEX >= 0x03090000
+    return PyObject_CallMethodOneArg(obj, name, arg);
+#else
+    return PyObject_CallMethodObjArgs(obj, name, arg, NULL);
+#endif
+}
+
+int
+call_void(PyObject *obj, PyObject *name)
+{
+    PyObject *result = call_method(obj, name);
+    Py_XDECREF(result);
+    return result != NULL ? 0 : -1;
+}
+
+static int
+truth(PyObject *value)
+{
+    int rc = value != NULL ? PyObject_IsTrue(value) : -1;
+    Py_XDECREF(value);
+    return rc;
+}
+
+int
+call_truth(PyObject *obj, PyObject *name)
+{
+    return truth(call_method(obj, name));
+}
+
+int
+attribute_truth(PyObject *obj, PyObject *name)
+{
+    return truth(PyObject_GetAttr(obj, name));
+}
+
+PyObject *
+only_argument(const char *method, const char *name, bool optional,
+              PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    Py_ssize_t nkw = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    if (nargs + nkw == 1) {
+        if (nkw == 0 || PyUnicode_CompareWithASCIIString(
+                            PyTuple_GET_ITEM(kwnames, 0), name) == 0) {
+            return args[0];
+        }
+        PyErr_Format(PyExc_TypeError,
+                     "%s() got an unexpected keyword argument '%U'", method,
+                     PyTuple_GET_ITEM(kwnames, 0));
+        return NULL;
+    }
+    if (nargs + nkw == 0 && optional) {
+        return Py_None;
+    }
+    PyErr_Format(PyExc_TypeError, "%s() takes one argument, '%s' (%zd given)",
+                 method, name, nargs + nkw);
+    return NULL;
+}
+
+/* ---- the scratch buffer ---- */
+
+char *
+scratch_take(struct state *st)
+{
+    char *buffer = st->scratch;
+    st->scratch = NULL;
+    if (buffer == NULL) {
+        buffer = PyMem_Malloc(SCRATCH_SIZE);
+        if (buffer == NULL) {
+            PyErr_NoMemory();
+        }
+    }
+    return buffer;
+}
+
+void
+scratch_give(struct state *st, char *buffer)
+{
+    if (st->scratch == NULL) {
+        st->scratch = buffer;
+    }
+    else {
+        PyMem_Free(buffer);
+    }
+}
+
+/* ---- what is in the module ---- */
 
 static PyTypeObject *
 add_type(PyObject *module, PyType_Spec *spec)
@@ -44,32 +174,84 @@ add_type(PyObject *module, PyType_Spec *spec)
 }
 
 static int
+add_types(PyObject *module)
+{
+    struct state *st = state_of(module);
+    st->channel_type = add_type(module, &channel_spec);
+    st->attribute_type = add_type(module, &attribute_spec);
+    st->events_type = add_type(module, &events_spec);
+    if (st->channel_type == NULL || st->attribute_type == NULL ||
+        st->events_type == NULL) {
+        return -1;
+    }
+#if PY_VERSION_HEX < 0x03090000
+    /* Whose specs do not know of these. */
+    st->channel_type->tp_dictoffset = offsetof(struct channel, dict);
+    st->channel_type->tp_weaklistoffset = offsetof(struct channel, weakrefs);
+#endif
+    return 0;
+}
+
+static PyObject *
+add_descriptor(PyObject *module, const char *name, PyObject *descriptor)
+{
+    if (descriptor != NULL &&
+        PyObject_SetAttrString(module, name, descriptor) < 0) {
+        Py_CLEAR(descriptor);
+    }
+    return descriptor;
+}
+
+static int
+add_methods(PyObject *module)
+{
+    struct state *st = state_of(module);
+    PyTypeObject *type = st->channel_type;
+#define X(cls, name)                                                  \
+    st->methods.cls##_##name =                                        \
+        add_descriptor(module, #cls "_" #name,                        \
+                       PyDescr_NewMethod(type, &cls##_##name##_def)); \
+    if (st->methods.cls##_##name == NULL) {                           \
+        return -1;                                                    \
+    }
+    METHODS(X)
+#undef X
+    st->methods.sender_out_buffer =
+        add_descriptor(module, "sender_out_buffer",
+                       PyDescr_NewGetSet(type, &sender_out_buffer_def));
+    return st->methods.sender_out_buffer != NULL ? 0 : -1;
+}
+
+static int
 module_exec(PyObject *module)
 {
     struct state *st = state_of(module);
-    if (intern_names(&st->names) < 0) {
-        return -1;
-    }
-    st->channel_type = add_type(module, &channel_spec);
+    st->unknown.st = st;
 #if PY_VERSION_HEX < 0x03090000
-    if (st->channel_type != NULL) { /* whose specs do not know of these */
-        st->channel_type->tp_dictoffset = offsetof(struct channel, dict);
-        st->channel_type->tp_weaklistoffset =
-            offsetof(struct channel, weakrefs);
-    }
+    only_state = st;
 #endif
-    st->attribute_type = add_type(module, &attribute_spec);
-    return st->channel_type != NULL && st->attribute_type != NULL ? 0 : -1;
+    return intern_names(&st->names) < 0 || add_types(module) < 0 ||
+                   add_methods(module) < 0 || socket_init(st) < 0 ||
+                   dictwatch_init(st) < 0
+               ? -1
+               : 0;
 }
 
 static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     struct state *st = state_of(module);
-    if (st != NULL) {
-        Py_VISIT(st->channel_type);
-        Py_VISIT(st->attribute_type);
+    if (st == NULL) {
+        return 0;
     }
+    Py_VISIT(st->channel_type);
+    Py_VISIT(st->attribute_type);
+    Py_VISIT(st->events_type);
+    Py_VISIT(st->socket_base);
+#define X(cls, name) Py_VISIT(st->methods.cls##_##name);
+    METHODS(X)
+#undef X
+    Py_VISIT(st->methods.sender_out_buffer);
     return 0;
 }
 
@@ -77,25 +259,44 @@ static int
 module_clear(PyObject *module)
 {
     struct state *st = state_of(module);
-    if (st != NULL) {
-#define X(name) Py_CLEAR(st->names.name);
-        NAMES(X)
-#undef X
-        Py_CLEAR(st->channel_type);
-        Py_CLEAR(st->attribute_type);
+    if (st == NULL) {
+        return 0;
     }
+#define X(cls, name) Py_CLEAR(st->methods.cls##_##name);
+    METHODS(X)
+#undef X
+    Py_CLEAR(st->methods.sender_out_buffer);
+    Py_CLEAR(st->channel_type);
+    Py_CLEAR(st->attribute_type);
+    Py_CLEAR(st->events_type);
+    Py_CLEAR(st->socket_base);
     return 0;
 }
 
 static void
 module_free(void *module)
 {
+    struct state *st = state_of(module);
+    if (st == NULL) {
+        return;
+    }
     module_clear(module);
+    registry_free_all(st);
+    dictwatch_fini(st);
+    klass_free_all(st);
+    PyMem_Free(st->scratch);
+#define X(name) Py_CLEAR(st->names.name);
+    NAMES(X)
+#undef X
 }
 
 static PyMethodDef module_methods[] = {
-    {"life", channel_life, METH_O, NULL},
-    {"end_life", channel_end_life, METH_O, NULL},
+    {"life", channel_life, METH_O,
+     PyDoc_STR("life($module, channel, /)\n--\n\n"
+               "A number that changes when the channel leaves its map.")},
+    {"backend", registry_backend, METH_O,
+     PyDoc_STR("backend($module, map, /)\n--\n\n"
+               "What serves a map: its name, or None.")},
     {NULL, NULL, 0, NULL},
 };
 

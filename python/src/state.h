@@ -13,14 +13,56 @@
 #include <Python.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
-/* ---- names the interpreter gives to attributes ------------------------- */
+#if defined(__GNUC__) && PY_VERSION_HEX >= 0x030c0000 && \
+    PY_VERSION_HEX < 0x030d0000
+/* ma_version_tag: 3.13 has watchers that tell who is being watched instead. */
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+#endif
+
+/* ---- module.c ---------------------------------------------------------- */
 
 /* Strings that are looked up often, interned. */
-#define NAMES(X) \
-    X(accepting) \
-    X(connected) \
-    X(socket)
+#define NAMES(X)            \
+    X(_DISCONNECTED)        \
+    X(_events)              \
+    X(_exception)           \
+    X(_fileno)              \
+    X(_map)                 \
+    X(_reraised_exceptions) \
+    X(accepting)            \
+    X(add_channel)          \
+    X(close)                \
+    X(connected)            \
+    X(connecting)           \
+    X(debug)                \
+    X(dispatcher)           \
+    X(handle_accept)        \
+    X(handle_close)         \
+    X(handle_connect_event) \
+    X(handle_error)         \
+    X(handle_expt_event)    \
+    X(handle_read)          \
+    X(handle_read_event)    \
+    X(handle_write)         \
+    X(handle_write_event)   \
+    X(_initiate_send)       \
+    X(initiate_send)        \
+    X(log_info)             \
+    X(out_buffer)           \
+    X(poll)                 \
+    X(read)                 \
+    X(readable)             \
+    X(readwrite)            \
+    X(recv)                 \
+    X(select)               \
+    X(send)                 \
+    X(sleep)                \
+    X(socket)               \
+    X(time)                 \
+    X(writable)             \
+    X(write)
 
 struct names {
 #define X(name) PyObject *name;
@@ -28,38 +70,314 @@ struct names {
 #undef X
 };
 
+/* The methods in C, by class; asyncore.py and asynchat.py put them into the
+ * classes.  They are told by identity: who finds one of them has not found an
+ * override. */
+#define METHODS(X)                    \
+    X(dispatcher, add_channel)        \
+    X(dispatcher, del_channel)        \
+    X(dispatcher, handle_read_event)  \
+    X(dispatcher, handle_write_event) \
+    X(dispatcher, readable)           \
+    X(dispatcher, recv)               \
+    X(dispatcher, send)               \
+    X(dispatcher, writable)           \
+    X(sender, handle_write)           \
+    X(sender, initiate_send)          \
+    X(sender, send)                   \
+    X(sender, writable)
+
+struct methods {
+#define X(cls, name) PyObject *cls##_##name;
+    METHODS(X)
+#undef X
+    PyObject *sender_out_buffer;
+};
+
+#define X(cls, name) extern PyMethodDef cls##_##name##_def;
+METHODS(X)
+#undef X
+extern PyGetSetDef sender_out_buffer_def;
+
+struct state;
+struct registry;
+
+/* klass.c: what is known of a class. */
+struct klass {
+    struct state *st;
+    PyTypeObject *type; /* borrowed: valid while there are channels */
+    PyObject *events;   /* the class's `_events`; borrowed, or NULL */
+    unsigned tag;       /* the type's version when this was found out; 0 =
+                           unknown */
+    unsigned facts;
+    Py_ssize_t channels;
+};
+
 struct state {
     struct names names;
+    struct methods methods;
     PyTypeObject *channel_type;
     PyTypeObject *attribute_type;
+    PyTypeObject *events_type;
+    /* sockets.c: what a genuine socket is, and where its parts are */
+    PyTypeObject *socket_base;
+    PyTypeObject *socket_type; /* borrowed, with its version */
+    unsigned socket_tag;
+    bool socket_layout_known;
+    /* klass.c */
+    struct klass unknown; /* of which nothing is known */
+    struct klass **klasses;
+    size_t nklasses, klass_cap;
+    unsigned klass_changes; /* + 1 with every change of a class seen */
+    /* registry.c */
+    struct registry *registries;
+    struct state *next; /* of the same interpreter; dictwatch.c */
+    int watcher;
+    /* event.c: events whose output waits for their end */
+    struct event *deferred;
+    char *scratch; /* SCRATCH_SIZE bytes, unless somebody has them */
+};
+
+#define SCRATCH_SIZE ((size_t)256 * 1024)
+
+struct state *state_of(PyObject *module);
+/* Of a channel's, or an object's, type; NULL if it is no channel. */
+struct state *state_of_type(PyTypeObject *type);
+/* obj.name(), and truth of the result: 1, 0, -1. */
+PyObject *call_method(PyObject *obj, PyObject *name);
+PyObject *call_method_one(PyObject *obj, PyObject *name, PyObject *arg);
+int call_void(PyObject *obj, PyObject *name);
+int call_truth(PyObject *obj, PyObject *name);
+int attribute_truth(PyObject *obj, PyObject *name);
+/* The only argument of a method, by place or by name; NULL with TypeError.
+ * optional: Py_None if there is none.  Borrowed. */
+PyObject *only_argument(const char *method, const char *name, bool optional,
+                        PyObject *const *args, Py_ssize_t nargs,
+                        PyObject *kwnames);
+/* Take and give back the scratch buffer; NULL with MemoryError. */
+char *scratch_take(struct state *st);
+void scratch_give(struct state *st, char *buffer);
+
+/* ---- trace.c: exceptions that are handled in C ------------------------- */
+
+struct caught {
+    PyObject *type, *value, *traceback; /* the outer ones, to come back */
+};
+
+/* The exception that is set is being handled from now on: what is called sees
+ * it in sys.exc_info().  One that comes from C gets a place, `function`. */
+void catch_begin(struct caught *c, const char *function);
+void catch_end(struct caught *c);
+/* The errno of the exception that is set, if it is an OSError, else 0. */
+int caught_errno(void);
+
+/* ---- klass.c: what is known of a class --------------------------------- */
+
+/* What instances of the class do not override in it. */
+enum {
+    KLASS_READABLE = 1 << 0,      /* always readable */
+    KLASS_WRITES_ALWAYS = 1 << 1, /* how `writable` is answered … */
+    KLASS_WRITES_BUFFER = 1 << 2, /* … or else it is to be asked */
+    KLASS_FLAGS = 1 << 3,         /* connected and accepting are ours */
+    KLASS_READ_EVENT = 1 << 4,    /* handle_read_event */
+    KLASS_WRITE_EVENT = 1 << 5,   /* handle_write_event */
+    KLASS_RECV = 1 << 6,          /* recv is dispatcher's */
+    KLASS_SOCKET = 1 << 7,        /* socket is an attribute */
+    KLASS_SENDER = 1 << 8,        /* send and initiate_send are the sender's */
+    KLASS_SENDER_WRITE = 1 << 9,  /* handle_write is */
+    KLASS_OUT_BUFFER = 1 << 10,   /* out_buffer is ours */
+    KLASS_QUIET = 1 << 11,        /* debug is false */
+    KLASS_BASE_SEND = 1 << 12     /* nobody has replaced dispatcher.send */
 };
 
 /* ---- channel.c --------------------------------------------------------- */
+
+struct watch;
+struct event;
+
+/* What a dispatcher_with_send has yet to send: bytes[start, end). */
+struct output {
+    char *bytes;
+    size_t start, end, cap;
+    PyObject *whole; /* … or all of this, a bytes object */
+    PyObject *odd;   /* … or something a program has put there */
+};
 
 struct channel {
     PyObject_HEAD
     PyObject *dict;
     PyObject *weakrefs;
-    unsigned life; /* + 1 when it leaves its map, or is closed */
+    struct klass *klass;
+    struct watch *watches; /* its places in maps that are served */
+    struct event *event;   /* that is being delivered to it */
+    struct output *output; /* NULL: nothing, or no out_buffer at all */
+    unsigned life;         /* + 1 when it leaves its map */
+    bool has_output;       /* out_buffer exists */
+    bool exposed;          /* somebody may have its dictionary */
+    bool closing_told;     /* handle_close is being called by recv or send */
+    bool received;         /* recv has returned something */
 };
 
 /* The one way from an object to its part in C. */
 static inline struct channel *
 channel_of(PyObject *self)
 {
-    return (struct channel *)self;
+    return (struct channel *)(void *)self;
+}
+
+static inline bool
+is_channel(const struct state *st, PyObject *obj)
+{
+    return PyObject_TypeCheck(obj, st->channel_type);
 }
 
 extern PyType_Spec channel_spec;
 PyObject *channel_life(PyObject *module, PyObject *arg);
-PyObject *channel_end_life(PyObject *module, PyObject *arg);
+/* An item of the instance's dictionary; borrowed; NULL without exception. */
+PyObject *channel_get(const struct channel *ch, PyObject *name);
+int channel_put(struct channel *ch, PyObject *name, PyObject *value);
+
+/* The class of a channel, up to date; never NULL. */
+const struct klass *klass_find(struct channel *ch);
+void klass_forget(struct channel *ch);
+void klass_free_all(struct state *st);
+/* Have classes with channels changed?  Finds out what they are now. */
+bool klass_changed(struct state *st);
+
+#if PY_VERSION_HEX < 0x03090000
+#define Py_IS_TYPE(obj, type) (Py_TYPE(obj) == (type))
+#endif
+
+static inline unsigned
+type_tag(const PyTypeObject *type)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    if (!PyType_HasFeature((PyTypeObject *)(uintptr_t)type,
+                           Py_TPFLAGS_VALID_VERSION_TAG)) {
+        return 0;
+    }
+#endif
+    return type->tp_version_tag;
+}
+
+static inline const struct klass *
+klass_of(PyObject *self)
+{
+    struct channel *ch = channel_of(self);
+    const struct klass *k = ch->klass;
+    if (k != NULL && k->type == Py_TYPE(self) && k->tag != 0 &&
+        k->tag == type_tag(k->type)) {
+        return k;
+    }
+    return klass_find(ch);
+}
+
+/* Is `fact` true of the channel, whose dictionary does not have `name`? */
+static inline bool
+channel_is(PyObject *self, unsigned fact, PyObject *name)
+{
+    return (klass_of(self)->facts & fact) != 0 &&
+           channel_get(channel_of(self), name) == NULL;
+}
 
 /* ---- attribute.c: attributes whose changes are noticed ----------------- */
 
 extern PyType_Spec attribute_spec;
+/* Is it such an attribute, with this default (NULL: none)? */
+bool attribute_is(const struct state *st, PyObject *descriptor,
+                  PyObject *value);
 
-/* ---- module.c ---------------------------------------------------------- */
+/* ---- event.c: events delivered to channels ----------------------------- */
 
-struct state *state_of(PyObject *module);
+enum kind {
+    EVENT_READ,
+    EVENT_WRITE,
+    EVENT_EXPT
+};
+
+/* The delivery of one event to a channel.  Output of its own is sent at its
+ * end, in one piece. */
+struct event {
+    struct event *prev, *next; /* in state.deferred */
+    PyObject *channel;
+    unsigned long thread;
+    bool deferred;
+};
+
+/* `asyncore`'s half of the module: what is looked up in its globals. */
+struct events {
+    PyObject_HEAD
+    struct state *st;
+    PyObject *globals;
+};
+
+extern PyType_Spec events_spec;
+/* What `read`, `write` and `_exception` do; 0 or -1. */
+int events_deliver(struct events *ev, PyObject *obj, enum kind kind);
+/* What `readwrite` does with flags of poll(); 0 or -1. */
+int events_readwrite(struct events *ev, PyObject *obj, int flags);
+/* Is that errno in `_DISCONNECTED`?  1, 0, -1. */
+int events_disconnected(PyObject *events, int code);
+/* A global of asyncore; borrowed; NULL without exception. */
+PyObject *events_global(const struct events *ev, PyObject *name);
+/* May output of the channel wait for the end of the event? */
+bool event_defers(PyObject *self);
+/* What waits goes out now: of the channel; of all that this thread serves. */
+int event_flush(PyObject *self);
+int event_flush_all(struct state *st);
+
+static inline bool
+event_has_deferred(const struct channel *ch)
+{
+    return ch->event != NULL && ch->event->deferred;
+}
+
+/* ---- sockets.c: genuine sockets, without their methods ----------------- */
+
+struct direct {
+    int fd;
+    int family, type;
+    PyObject *sock; /* borrowed */
+};
+
+/* Can the channel's socket be used without its methods?  (Exactly a
+ * socket.socket, whose methods nobody has replaced, and non-blocking.) */
+bool socket_direct(struct channel *ch, struct direct *ret);
+int socket_init(struct state *st);
+/* recv(2), signals heeded; -1 with exception. */
+Py_ssize_t direct_recv(int fd, char *buffer, size_t len, int flags);
+/* What dispatcher.send does with bytes on such a socket: how many were sent,
+ * or -1. */
+Py_ssize_t channel_send_bytes(PyObject *self, int fd, const char *data,
+                              size_t len);
+/* dispatcher's send and recv. */
+PyObject *channel_send(PyObject *self, PyObject *data);
+PyObject *channel_recv(PyObject *self, PyObject *size);
+
+/* ---- sender.c ---------------------------------------------------------- */
+
+size_t sender_pending(const struct channel *ch);
+int sender_flush(PyObject *self);
+void sender_clear(struct channel *ch);
+int sender_traverse(struct channel *ch, visitproc visit, void *arg);
+
+/* ---- registry.c: maps that are served by the core ---------------------- */
+
+/* Something that the interest depends on has changed. */
+void channel_touch(struct channel *ch);
+/* Its descriptor may be another one now. */
+void channel_renew(struct channel *ch);
+/* It goes away. */
+void channel_unwatch(struct channel *ch);
+/* map[key] = self, and del map[key], with the registry kept up to date. */
+int registry_add(struct state *st, PyObject *map, PyObject *key,
+                 PyObject *self);
+int registry_remove(struct state *st, PyObject *map, PyObject *key);
+void registry_free_all(struct state *st);
+/* serve(milliseconds or seconds, map, use_poll): True, or False: do it in
+ * Python. */
+PyObject *events_serve(PyObject *self, PyObject *const *args,
+                       Py_ssize_t nargs);
+PyObject *registry_backend(PyObject *module, PyObject *map);
 
 #endif

@@ -1,0 +1,513 @@
+/* SPDX-License-Identifier: MIT */
+/* event.c - events delivered to channels: `read`, `write`, `_exception` and
+ * `readwrite`, and dispatcher's handlers of events.
+ *
+ * What a channel sends while an event of its own is delivered is kept, and
+ * goes out in one piece when that ends; before that, if the program looks at
+ * anything it could notice it by. */
+#include <poll.h>
+
+#include "state.h"
+
+/* ---- output that waits for the end of an event ---- */
+
+static void
+undefer(struct event *e)
+{
+    if (!e->deferred) {
+        return;
+    }
+    struct state *st = klass_of(e->channel)->st;
+    e->deferred = false;
+    if (e->next != NULL) {
+        e->next->prev = e->prev;
+    }
+    if (e->prev != NULL) {
+        e->prev->next = e->next;
+    }
+    else {
+        st->deferred = e->next;
+    }
+}
+
+bool
+event_defers(PyObject *self)
+{
+    struct event *e = channel_of(self)->event;
+    if (e == NULL || e->thread != PyThread_get_thread_ident()) {
+        return false;
+    }
+    if (!e->deferred) {
+        struct state *st = klass_of(self)->st;
+        e->deferred = true;
+        e->prev = NULL;
+        e->next = st->deferred;
+        if (e->next != NULL) {
+            e->next->prev = e;
+        }
+        st->deferred = e;
+    }
+    return true;
+}
+
+int
+event_flush(PyObject *self)
+{
+    undefer(channel_of(self)->event);
+    return sender_flush(self);
+}
+
+int
+event_flush_all(struct state *st)
+{
+    unsigned long thread = PyThread_get_thread_ident();
+    struct event *e = st->deferred;
+    while (e != NULL) {
+        if (e->thread != thread) {
+            e = e->next;
+            continue;
+        }
+        PyObject *channel = e->channel;
+        if (event_flush(channel) < 0) {
+            return -1;
+        }
+        e = st->deferred; /* anything may have happened */
+    }
+    return 0;
+}
+
+static void
+event_begin(struct event *e, struct channel *ch)
+{
+    e->channel = (PyObject *)ch;
+    e->thread = PyThread_get_thread_ident();
+    e->deferred = false;
+    e->prev = e->next = NULL;
+    ch->event = e;
+}
+
+/* With an exception of the handler set or not, which is then kept. */
+static int
+event_end(struct event *e, struct channel *ch, struct event *outer)
+{
+    int rc = 0;
+    if (e->deferred) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        rc = event_flush((PyObject *)ch);
+        if (type != NULL) {
+            PyErr_Clear();
+            PyErr_Restore(type, value, traceback);
+            rc = 0;
+        }
+    }
+    ch->event = outer;
+    return rc;
+}
+
+/* ---- dispatcher's own handlers of events ---- */
+
+/* connected, accepting: from the dictionary where it is ours. */
+static int
+flag(PyObject *self, PyObject *name)
+{
+    if ((klass_of(self)->facts & KLASS_FLAGS) != 0) {
+        PyObject *value = channel_get(channel_of(self), name);
+        if (value == NULL || value == Py_False) {
+            return 0;
+        }
+        if (value == Py_True) {
+            return 1;
+        }
+    }
+    return attribute_truth(self, name);
+}
+
+/* Returns 1: go on, 0: it is gone, -1. */
+static int
+connect_event(PyObject *self, const struct names *n)
+{
+    int connecting = attribute_truth(self, n->connecting);
+    if (connecting <= 0) {
+        return connecting < 0 ? -1 : 1;
+    }
+    unsigned life = channel_of(self)->life;
+    if (call_void(self, n->handle_connect_event) < 0) {
+        return -1;
+    }
+    return channel_of(self)->life == life;
+}
+
+static int
+read_event(PyObject *self)
+{
+    const struct names *n = &klass_of(self)->st->names;
+    int accepting = flag(self, n->accepting);
+    if (accepting != 0) {
+        return accepting < 0 ? -1 : call_void(self, n->handle_accept);
+    }
+    int connected = flag(self, n->connected);
+    if (connected == 0) {
+        connected = connect_event(self, n);
+    }
+    return connected > 0 ? call_void(self, n->handle_read) : connected;
+}
+
+static int
+write_event(PyObject *self)
+{
+    const struct klass *k = klass_of(self);
+    const struct names *n = &k->st->names;
+    int accepting = flag(self, n->accepting);
+    if (accepting != 0) {
+        return accepting < 0 ? -1 : 0;
+    }
+    int connected = flag(self, n->connected);
+    if (connected == 0) {
+        connected = connect_event(self, n);
+    }
+    return connected > 0 ? call_void(self, n->handle_write) : connected;
+}
+
+static PyObject *
+dispatcher_handle_read_event(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (read_event(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef dispatcher_handle_read_event_def = {
+    "handle_read_event", dispatcher_handle_read_event, METH_NOARGS,
+    PyDoc_STR("handle_read_event($self)\n--\n\nReadable: a connection to "
+              "accept, one that stands now, or data.")};
+
+static PyObject *
+dispatcher_handle_write_event(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (write_event(self) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef dispatcher_handle_write_event_def = {
+    "handle_write_event", dispatcher_handle_write_event, METH_NOARGS,
+    PyDoc_STR("handle_write_event($self)\n--\n\nWritable: a connection that "
+              "stands now, or room for output.")};
+
+/* ---- one event ---- */
+
+static int
+call_handler(const struct state *st, PyObject *obj, enum kind kind)
+{
+    const struct names *n = &st->names;
+    if (kind == EVENT_EXPT) {
+        return call_void(obj, n->handle_expt_event);
+    }
+    bool reading = kind == EVENT_READ;
+    PyObject *name = reading ? n->handle_read_event : n->handle_write_event;
+    unsigned fact = reading ? KLASS_READ_EVENT : KLASS_WRITE_EVENT;
+    if (is_channel(st, obj) && channel_is(obj, fact, name)) {
+        if (Py_EnterRecursiveCall(" in an event of a channel")) {
+            return -1;
+        }
+        int rc = reading ? read_event(obj) : write_event(obj);
+        Py_LeaveRecursiveCall();
+        return rc;
+    }
+    return call_void(obj, name);
+}
+
+static int
+call_event(const struct state *st, PyObject *obj, enum kind kind)
+{
+    if (!is_channel(st, obj)) {
+        return call_handler(st, obj, kind);
+    }
+    struct event event;
+    struct channel *ch = channel_of(obj);
+    struct event *outer = ch->event;
+    Py_INCREF(obj);
+    event_begin(&event, ch);
+    int rc = call_handler(st, obj, kind);
+    if (event_end(&event, ch, outer) < 0) {
+        rc = -1;
+    }
+    Py_DECREF(obj);
+    return rc;
+}
+
+/* ---- exceptions ---- */
+
+PyObject *
+events_global(const struct events *ev, PyObject *name)
+{
+    return PyDict_GetItemWithError(ev->globals, name);
+}
+
+int
+events_disconnected(PyObject *events, int code)
+{
+    if (code == 0 || events == NULL) {
+        return 0;
+    }
+    const struct events *ev = (const struct events *)(void *)events;
+    PyObject *set = events_global(ev, ev->st->names._DISCONNECTED);
+    PyObject *number = PyLong_FromLong(code);
+    int found = -1;
+    if (set != NULL && number != NULL) {
+        found = PySequence_Contains(set, number);
+    }
+    Py_XDECREF(number);
+    return found;
+}
+
+static bool
+passes(const struct events *ev)
+{
+    PyObject *kinds = events_global(ev, ev->st->names._reraised_exceptions);
+    return kinds != NULL && PyErr_ExceptionMatches(kinds);
+}
+
+/* The end of a protected block that has failed: somebody is told, while the
+ * exception is being handled. */
+static int
+route(const struct events *ev, PyObject *obj, bool quietly)
+{
+    const struct names *n = &ev->st->names;
+    PyObject *handler = n->handle_error;
+    if (quietly && PyErr_ExceptionMatches(PyExc_OSError)) {
+        int gone =
+            events_disconnected((PyObject *)(uintptr_t)ev, caught_errno());
+        if (gone < 0) {
+            return -1;
+        }
+        handler = gone > 0 ? n->handle_close : handler;
+    }
+    else if (passes(ev)) {
+        return -1;
+    }
+    struct caught c;
+    catch_begin(&c, "handle_event");
+    int rc = call_void(obj, handler);
+    catch_end(&c);
+    return rc;
+}
+
+int
+events_deliver(struct events *ev, PyObject *obj, enum kind kind)
+{
+    int rc = call_event(ev->st, obj, kind);
+    return rc < 0 ? route(ev, obj, false) : 0;
+}
+
+/* ---- the events of poll() ---- */
+
+/* A channel of ours that has left its map gets no more of them; of other
+ * objects nothing is known. */
+static bool
+is_over(const struct state *st, PyObject *obj, unsigned life)
+{
+    return is_channel(st, obj) && channel_of(obj)->life != life;
+}
+
+/* A hang-up is found by reading up to it, or what has come in before would be
+ * lost. */
+static bool
+is_reading(const struct state *st, PyObject *obj)
+{
+    return is_channel(st, obj) && channel_of(obj)->received;
+}
+
+static int
+deliver_flags(const struct state *st, PyObject *obj, int flags)
+{
+    static const struct {
+        int flag;
+        enum kind kind;
+    } steps[] = {
+        {POLLIN, EVENT_READ}, {POLLOUT, EVENT_WRITE}, {POLLPRI, EVENT_EXPT}};
+    unsigned life = is_channel(st, obj) ? channel_of(obj)->life : 0;
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        if ((flags & steps[i].flag) == 0) {
+            continue;
+        }
+        if (is_channel(st, obj)) {
+            channel_of(obj)->received = false;
+        }
+        if (call_event(st, obj, steps[i].kind) < 0) {
+            return -1;
+        }
+        if (is_over(st, obj, life)) {
+            return 0;
+        }
+        if (steps[i].kind == EVENT_READ && is_reading(st, obj)) {
+            flags &= ~POLLHUP;
+        }
+    }
+    bool ended = (flags & (POLLHUP | POLLERR | POLLNVAL)) != 0;
+    return ended ? call_void(obj, st->names.handle_close) : 0;
+}
+
+int
+events_readwrite(struct events *ev, PyObject *obj, int flags)
+{
+    int rc = deliver_flags(ev->st, obj, flags);
+    return rc < 0 ? route(ev, obj, true) : 0;
+}
+
+/* ---- the functions ---- */
+
+static PyObject *
+none_or_error(int rc)
+{
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+deliver_method(PyObject *self, const char *name, PyObject *const *args,
+               Py_ssize_t nargs, PyObject *kwnames, enum kind kind)
+{
+    PyObject *obj = only_argument(name, "obj", false, args, nargs, kwnames);
+    if (obj == NULL) {
+        return NULL;
+    }
+    Py_INCREF(obj);
+    int rc = events_deliver((struct events *)self, obj, kind);
+    Py_DECREF(obj);
+    return none_or_error(rc);
+}
+
+PyDoc_STRVAR(read_doc, "read($self, obj)\n--\n\n"
+                       "Have a channel handle that it is readable.");
+PyDoc_STRVAR(write_doc, "write($self, obj)\n--\n\n"
+                        "Have a channel handle that it is writable.");
+PyDoc_STRVAR(exception_doc, "_exception($self, obj)\n--\n\n"
+                            "Have a channel handle that it has urgent data.");
+PyDoc_STRVAR(readwrite_doc,
+             "readwrite($self, obj, flags)\n--\n\n"
+             "Have a channel handle the events in flags, as poll() has them.");
+
+static PyObject *
+events_read(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+            PyObject *kwnames)
+{
+    return deliver_method(self, "read", args, nargs, kwnames, EVENT_READ);
+}
+
+static PyObject *
+events_write(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+             PyObject *kwnames)
+{
+    return deliver_method(self, "write", args, nargs, kwnames, EVENT_WRITE);
+}
+
+static PyObject *
+events_exception(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *kwnames)
+{
+    return deliver_method(self, "_exception", args, nargs, kwnames,
+                          EVENT_EXPT);
+}
+
+static PyObject *
+events_readwrite_method(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"obj", "flags", NULL};
+    PyObject *obj;
+    int flags;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Oi:readwrite", names, &obj,
+                                     &flags)) {
+        return NULL;
+    }
+    return none_or_error(events_readwrite((struct events *)self, obj, flags));
+}
+
+/* ---- the type ---- */
+
+PyDoc_STRVAR(events_doc,
+             "events(globals)\n--\n\n"
+             "What serves channels, for an asyncore with these globals.");
+
+static PyObject *
+events_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *globals;
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, "O!:events", &PyDict_Type, &globals)) {
+        return NULL;
+    }
+    struct events *self = (struct events *)(void *)type->tp_alloc(type, 0);
+    if (self != NULL) {
+        Py_INCREF(globals);
+        self->st = state_of_type(type);
+        self->globals = globals;
+    }
+    return (PyObject *)self;
+}
+
+static int
+events_traverse(PyObject *self, visitproc visit, void *arg)
+{
+#if PY_VERSION_HEX >= 0x03090000
+    Py_VISIT(Py_TYPE(self));
+#endif
+    Py_VISIT(((struct events *)self)->globals);
+    return 0;
+}
+
+static int
+events_clear(PyObject *self)
+{
+    Py_CLEAR(((struct events *)self)->globals);
+    return 0;
+}
+
+static void
+events_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    events_clear(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+#define FAST(fn) (PyCFunction)(void (*)(void))(fn)
+
+static PyMethodDef events_methods[] = {
+    {"read", FAST(events_read), METH_FASTCALL | METH_KEYWORDS, read_doc},
+    {"write", FAST(events_write), METH_FASTCALL | METH_KEYWORDS, write_doc},
+    {"_exception", FAST(events_exception), METH_FASTCALL | METH_KEYWORDS,
+     exception_doc},
+    {"readwrite", FAST(events_readwrite_method), METH_VARARGS | METH_KEYWORDS,
+     readwrite_doc},
+    {"serve", FAST(events_serve), METH_FASTCALL,
+     PyDoc_STR("serve($self, timeout, map, use_poll, /)\n--\n\n"
+               "Serve a map for a pass, if the core can.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot events_slots[] = {
+    {Py_tp_doc, (void *)events_doc},
+    {Py_tp_new, events_new},
+    {Py_tp_methods, events_methods},
+    {Py_tp_traverse, events_traverse},
+    {Py_tp_clear, events_clear},
+    {Py_tp_dealloc, events_dealloc},
+    {0, NULL},
+};
+
+PyType_Spec events_spec = {
+    .name = "_asyncore.events",
+    .basicsize = sizeof(struct events),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = events_slots,
+};

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/* interest.c - who waits for what, and telling the core.
+ *
+ * Of a channel that overrides nothing, and whose attributes nobody can change
+ * unnoticed, it is known; others are asked in every pass, as all were in the
+ * original. */
+#include "registry.h"
+
+/* ---- what is known ---- */
+
+/* A flag in the dictionary: 1, 0, or -1: it is something odd. */
+static int
+plain_flag(const struct channel *ch, PyObject *name)
+{
+    PyObject *value = channel_get(ch, name);
+    return value == NULL || value == Py_False ? 0 : value == Py_True ? 1 : -1;
+}
+
+static int
+has_output(const struct klass *k, const struct channel *ch)
+{
+    if ((k->facts & KLASS_WRITES_ALWAYS) != 0) {
+        return 1;
+    }
+    int connected = plain_flag(ch, k->st->names.connected);
+    if (connected <= 0) {
+        return connected < 0 ? -1 : 1;
+    }
+    if ((k->facts & KLASS_OUT_BUFFER) == 0 || !ch->has_output ||
+        (ch->output != NULL && ch->output->odd != NULL)) {
+        return -1;
+    }
+    return sender_pending(ch) > 0;
+}
+
+static bool
+writable_known(const struct klass *k, const struct channel *ch, bool *ret)
+{
+    const struct names *n = &k->st->names;
+    const unsigned known = KLASS_WRITES_ALWAYS | KLASS_WRITES_BUFFER;
+    if ((k->facts & known) == 0 || (k->facts & KLASS_FLAGS) == 0 ||
+        channel_get(ch, n->writable) != NULL) {
+        return false;
+    }
+    int writable = has_output(k, ch);
+    int accepting = plain_flag(ch, n->accepting);
+    *ret = writable > 0 && accepting == 0;
+    return writable >= 0 && accepting >= 0;
+}
+
+static bool
+readable_known(const struct klass *k, const struct channel *ch)
+{
+    return (k->facts & KLASS_READABLE) != 0 &&
+           channel_get(ch, k->st->names.readable) == NULL;
+}
+
+/* Does anybody else have the dictionary? */
+static bool
+is_exposed(struct channel *ch)
+{
+    ch->exposed = ch->exposed && ch->dict != NULL && Py_REFCNT(ch->dict) > 1;
+    return ch->exposed;
+}
+
+/* ---- telling the core ---- */
+
+int
+registry_invalid(struct watch *w)
+{
+    struct registry *reg = w->reg;
+    if (w->invalid) {
+        return 0;
+    }
+    if (asyncore__reserve(&reg->invalid, &reg->invalid_cap, reg->ninvalid + 1,
+                          sizeof(struct watch *)) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    reg->invalid[reg->ninvalid++] = w;
+    w->invalid = true;
+    return 0;
+}
+
+static void
+forget_file(struct watch *w)
+{
+    struct registry *reg = w->reg;
+    if (reg->core->slots[w->fd].armed != 0) {
+        asyncore__arm(reg->core, w->fd, 0);
+        reg->armed--;
+    }
+    reg->core->slots[w->fd].generation++;
+    w->fresh = false;
+}
+
+static int
+arm(struct watch *w)
+{
+    struct registry *reg = w->reg;
+    bool any = w->readable || w->writable;
+    bool urgent = reg->use_poll ? w->readable : any;
+    unsigned mask = (w->readable ? (unsigned)ASYNCORE__READ : 0) |
+                    (w->writable ? (unsigned)ASYNCORE__WRITE : 0) |
+                    (urgent ? (unsigned)ASYNCORE__PRI : 0);
+    if (w->fresh) {
+        forget_file(w);
+    }
+    bool was = reg->core->slots[w->fd].armed != 0;
+    if (mask == reg->core->slots[w->fd].armed) {
+        return 0;
+    }
+    int err = asyncore__arm(reg->core, w->fd, mask);
+    if (err == -EBADF) {
+        return registry_invalid(w);
+    }
+    if (err < 0) {
+        errno = -err;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    reg->armed += any;
+    reg->armed -= was;
+    return 0;
+}
+
+/* ---- the touched ---- */
+
+static int
+update(struct watch *w)
+{
+    if (!w->channel) {
+        return registry_ask(w, true);
+    }
+    struct channel *ch = channel_of(w->object);
+    const struct klass *k = klass_of(w->object);
+    bool writable = false;
+    bool known = readable_known(k, ch) && writable_known(k, ch, &writable);
+    bool ask = is_exposed(ch) || !known;
+    if (registry_ask(w, ask) < 0 || ask) {
+        return ask ? 0 : -1;
+    }
+    w->readable = true;
+    w->writable = writable;
+    return arm(w);
+}
+
+int
+interest_apply(struct registry *reg)
+{
+    for (size_t i = 0; i < reg->nlate; i++) {
+        asyncore__arm(reg->core, reg->late[i], 0);
+    }
+    reg->nlate = 0;
+    while (reg->touched.next != &reg->touched) {
+        struct watch *w = reg->touched.next;
+        registry_untouch(w);
+        if (update(w) < 0) {
+            registry_touch(w);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* ---- the asked ---- */
+
+static int
+by_seq(const void *a, const void *b)
+{
+    const struct watch *x = *(struct watch *const *)a;
+    const struct watch *y = *(struct watch *const *)b;
+    return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+static void
+sort_asked(struct registry *reg)
+{
+    if (!reg->asked_unsorted) {
+        return;
+    }
+    size_t n = 0;
+    for (size_t i = 0; i < reg->nasked; i++) {
+        if (reg->asked[i] != NULL) {
+            reg->asked[n++] = reg->asked[i];
+        }
+    }
+    qsort(reg->asked, n, sizeof *reg->asked, by_seq);
+    for (size_t i = 0; i < n; i++) {
+        reg->asked[i]->asked = (unsigned)i + 1;
+    }
+    reg->nasked = n;
+    reg->asked_unsorted = false;
+}
+
+/* As in the original: both, and `accepting` only of the writable. */
+static int
+ask(const struct state *st, PyObject *obj, bool *readable, bool *writable)
+{
+    const struct names *n = &st->names;
+    const struct klass *k = is_channel(st, obj) ? klass_of(obj) : NULL;
+    int r = k != NULL && readable_known(k, channel_of(obj))
+                ? 1
+                : call_truth(obj, n->readable);
+    if (r < 0) {
+        return -1;
+    }
+    *readable = r;
+    k = k != NULL ? klass_of(obj) : NULL; /* again: readable() was called */
+    if (k != NULL && writable_known(k, channel_of(obj), writable)) {
+        return 0;
+    }
+    int w = call_truth(obj, n->writable);
+    if (w > 0) {
+        int accepting = attribute_truth(obj, n->accepting);
+        w = accepting < 0 ? -1 : !accepting;
+    }
+    *writable = w > 0;
+    return w < 0 ? -1 : 0;
+}
+
+/* Who is asked has the say until the next pass, if he is still there. */
+static int
+ask_one(struct registry *reg, int fd, PyObject *obj)
+{
+    bool readable, writable;
+    if (ask(reg->st, obj, &readable, &writable) < 0) {
+        return -1;
+    }
+    struct watch *w = (size_t)fd < reg->nfds ? reg->by_fd[fd] : NULL;
+    if (w == NULL || w->object != obj) {
+        return 0;
+    }
+    w->readable = readable;
+    w->writable = writable;
+    return arm(w);
+}
+
+struct question {
+    PyObject *obj;
+    int fd;
+};
+
+int
+interest_ask(struct registry *reg)
+{
+    if (reg->nasked == 0) {
+        return 0;
+    }
+    sort_asked(reg);
+    size_t n = reg->nasked;
+    struct question *list = PyMem_Malloc((n + 1) * sizeof *list);
+    if (list == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (size_t i = 0; i < n; i++) {
+        list[i].obj = reg->asked[i]->object;
+        list[i].fd = reg->asked[i]->fd;
+        Py_INCREF(list[i].obj);
+    }
+    int rc = 0;
+    for (size_t i = 0; i < n; i++) {
+        rc = rc < 0 ? rc : ask_one(reg, list[i].fd, list[i].obj);
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    for (size_t i = 0; i < n; i++) {
+        Py_DECREF(list[i].obj);
+    }
+    PyErr_Restore(type, value, traceback);
+    PyMem_Free(list);
+    return rc;
+}

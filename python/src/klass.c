@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/* klass.c - what is known of a class: which of the methods in C it has
+ * overridden.
+ *
+ * Found out once, and again whenever the type's version says that the class,
+ * or one it derives from, has changed. */
+#include "state.h"
+
+static bool
+has(const struct klass *k, PyObject *name, PyObject *method)
+{
+    return _PyType_Lookup(k->type, name) == method;
+}
+
+static unsigned
+writable_facts(const struct klass *k)
+{
+    const struct names *n = &k->st->names;
+    PyObject *writable = _PyType_Lookup(k->type, n->writable);
+    if (attribute_is(k->st, writable, k->st->methods.dispatcher_writable)) {
+        return KLASS_WRITES_ALWAYS;
+    }
+    return attribute_is(k->st, writable, k->st->methods.sender_writable)
+               ? KLASS_WRITES_BUFFER
+               : 0;
+}
+
+static bool
+is_attribute(const struct klass *k, PyObject *name, PyObject *value)
+{
+    return attribute_is(k->st, _PyType_Lookup(k->type, name), value);
+}
+
+/* The class itself is a base of `type`: a change of it is one of that. */
+static bool
+base_sends(const struct klass *k)
+{
+    const struct names *n = &k->st->names;
+    const struct events *ev = (const struct events *)(void *)k->events;
+    PyObject *base = events_global(ev, n->dispatcher);
+    return base != NULL && PyType_Check(base) &&
+           _PyType_Lookup((PyTypeObject *)(void *)base, n->send) ==
+               k->st->methods.dispatcher_send;
+}
+
+static unsigned
+find_facts(const struct klass *k)
+{
+    const struct names *n = &k->st->names;
+    const struct methods *m = &k->st->methods;
+    unsigned facts = writable_facts(k);
+    facts |= is_attribute(k, n->readable, m->dispatcher_readable)
+                 ? KLASS_READABLE
+                 : 0;
+    facts |= is_attribute(k, n->connected, Py_False) &&
+                     is_attribute(k, n->accepting, Py_False)
+                 ? KLASS_FLAGS
+                 : 0;
+    facts |= is_attribute(k, n->socket, NULL) ? KLASS_SOCKET : 0;
+    facts |= has(k, n->handle_read_event, m->dispatcher_handle_read_event)
+                 ? KLASS_READ_EVENT
+                 : 0;
+    facts |= has(k, n->handle_write_event, m->dispatcher_handle_write_event)
+                 ? KLASS_WRITE_EVENT
+                 : 0;
+    facts |= has(k, n->recv, m->dispatcher_recv) ? KLASS_RECV : 0;
+    facts |=
+        has(k, n->initiate_send, m->sender_initiate_send) ? KLASS_SENDER : 0;
+    facts |= has(k, n->handle_write, m->sender_handle_write)
+                 ? KLASS_SENDER_WRITE
+                 : 0;
+    facts |=
+        has(k, n->out_buffer, m->sender_out_buffer) ? KLASS_OUT_BUFFER : 0;
+    facts |= has(k, n->debug, Py_False) ? KLASS_QUIET : 0;
+    facts |= base_sends(k) ? KLASS_BASE_SEND : 0;
+    return facts;
+}
+
+static void
+learn(struct klass *k)
+{
+    /* The look-ups give the type a version; without one (there are not many)
+     * nothing is taken for granted. */
+    PyObject *events = _PyType_Lookup(k->type, k->st->names._events);
+    bool ours = events != NULL && Py_TYPE(events) == k->st->events_type;
+    k->events = ours ? events : NULL;
+    k->facts = ours ? find_facts(k) : 0;
+    k->tag = type_tag(k->type);
+    if (k->tag == 0) {
+        k->facts = 0;
+    }
+    k->st->klass_changes++;
+}
+
+/* ---- the table: a handful of classes ---- */
+
+static struct klass *
+search(const struct state *st, const PyTypeObject *type)
+{
+    for (size_t i = 0; i < st->nklasses; i++) {
+        if (st->klasses[i]->type == type) {
+            return st->klasses[i];
+        }
+    }
+    return NULL;
+}
+
+/* Classes without channels make room for others. */
+static void
+sweep(struct state *st)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < st->nklasses; i++) {
+        if (st->klasses[i]->channels > 0) {
+            st->klasses[kept++] = st->klasses[i];
+        }
+        else {
+            PyMem_Free(st->klasses[i]);
+        }
+    }
+    st->nklasses = kept;
+}
+
+static struct klass *
+append(struct state *st, PyTypeObject *type)
+{
+    if (st->nklasses == st->klass_cap) {
+        sweep(st);
+    }
+    if (st->nklasses >= st->klass_cap / 2) {
+        size_t cap = st->klass_cap > 0 ? 2 * st->klass_cap : 16;
+        struct klass **more =
+            PyMem_Realloc(st->klasses, cap * sizeof(struct klass *));
+        if (more == NULL) {
+            return NULL;
+        }
+        st->klasses = more;
+        st->klass_cap = cap;
+    }
+    struct klass *k = PyMem_Calloc(1, sizeof *k);
+    if (k == NULL) {
+        return NULL;
+    }
+    k->st = st;
+    k->type = type;
+    st->klasses[st->nklasses++] = k;
+    return k;
+}
+
+const struct klass *
+klass_find(struct channel *ch)
+{
+    PyTypeObject *type = Py_TYPE((PyObject *)ch);
+    struct klass *k = ch->klass;
+    if (k == NULL || k->type != type) {
+        struct state *st = k != NULL ? k->st : state_of_type(type);
+        klass_forget(ch);
+        k = search(st, type);
+        if (k == NULL) {
+            k = append(st, type);
+        }
+        if (k == NULL) {
+            return &st->unknown; /* no memory: nothing is known */
+        }
+        k->channels++;
+        ch->klass = k;
+    }
+    if (k->tag == 0 || k->tag != type_tag(type)) {
+        learn(k);
+    }
+    return k;
+}
+
+void
+klass_forget(struct channel *ch)
+{
+    if (ch->klass != NULL) {
+        ch->klass->channels--;
+        ch->klass = NULL;
+    }
+}
+
+bool
+klass_changed(struct state *st)
+{
+    unsigned before = st->klass_changes;
+    for (size_t i = 0; i < st->nklasses; i++) {
+        struct klass *k = st->klasses[i];
+        if (k->channels > 0 && k->tag != type_tag(k->type)) {
+            learn(k);
+        }
+    }
+    return st->klass_changes != before;
+}
+
+void
+klass_free_all(struct state *st)
+{
+    for (size_t i = 0; i < st->nklasses; i++) {
+        PyMem_Free(st->klasses[i]);
+    }
+    PyMem_Free(st->klasses);
+    st->klasses = NULL;
+    st->nklasses = st->klass_cap = 0;
+}

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: MIT */
+/* registry.c - beside each map that is served, a map of the core.
+ *
+ * The dictionary is the truth.  When it has changed, it is read again, unless
+ * the change was made by add_channel and del_channel here, which do the same
+ * to both.  Channels that can only change their interest by what is noticed
+ * are told of in the `touched` list; so a pass costs what is ready. */
+#include <stdlib.h>
+
+#include "registry.h"
+
+/* With fewer channels poll() is as cheap as epoll, and forgets no descriptor
+ * that was closed behind its channel. */
+#define SMALL 64
+
+/* Maps of one pass only leave registries behind. */
+#define MOST_REGISTRIES 16
+
+/* Descriptors beyond are no descriptors. */
+#define HIGHEST (1 << 22)
+
+/* ---- the world of a registry: waiting without the lock ---- */
+
+static int
+wait_poll(struct asyncore__world *w, void *fds, size_t n, int64_t timeout)
+{
+    int rc;
+    if (timeout == 0) {
+        return asyncore__kernel.poll(w, fds, n, timeout);
+    }
+    Py_BEGIN_ALLOW_THREADS rc = asyncore__kernel.poll(w, fds, n, timeout);
+    Py_END_ALLOW_THREADS return rc;
+}
+
+static int
+wait_epoll(struct asyncore__world *w, int epfd, void *events, int max,
+           int64_t timeout)
+{
+    int rc;
+    if (timeout == 0) {
+        return asyncore__kernel.epoll_wait(w, epfd, events, max, timeout);
+    }
+    Py_BEGIN_ALLOW_THREADS rc =
+        asyncore__kernel.epoll_wait(w, epfd, events, max, timeout);
+    Py_END_ALLOW_THREADS return rc;
+}
+
+/* ---- the touched ---- */
+
+void
+registry_touch(struct watch *w)
+{
+    if (w->next == NULL) {
+        struct watch *end = &w->reg->touched;
+        w->next = end;
+        w->prev = end->prev;
+        end->prev->next = w;
+        end->prev = w;
+    }
+}
+
+void
+registry_untouch(struct watch *w)
+{
+    if (w->next != NULL) {
+        w->prev->next = w->next;
+        w->next->prev = w->prev;
+        w->prev = w->next = NULL;
+    }
+}
+
+void
+registry_touch_all(struct registry *reg)
+{
+    for (size_t fd = 0; fd < reg->nfds; fd++) {
+        if (reg->by_fd[fd] != NULL) {
+            registry_touch(reg->by_fd[fd]);
+        }
+    }
+}
+
+void
+channel_touch(struct channel *ch)
+{
+    for (struct watch *w = ch->watches; w != NULL; w = w->sibling) {
+        registry_touch(w);
+    }
+}
+
+/* ---- the asked ---- */
+
+int
+registry_ask(struct watch *w, bool on)
+{
+    struct registry *reg = w->reg;
+    if (on == (w->asked != 0)) {
+        return 0;
+    }
+    if (!on) {
+        reg->asked[w->asked - 1] = NULL;
+        w->asked = 0;
+        reg->asked_unsorted = true;
+        return 0;
+    }
+    if (asyncore__reserve(&reg->asked, &reg->asked_cap, reg->nasked + 1,
+                          sizeof(struct watch *)) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    if (reg->nasked > 0) {
+        const struct watch *last = reg->asked[reg->nasked - 1];
+        reg->asked_unsorted |= last == NULL || last->seq > w->seq;
+    }
+    reg->asked[reg->nasked++] = w;
+    w->asked = (unsigned)reg->nasked;
+    return 0;
+}
+
+/* ---- leaving ---- */
+
+/* The registration must go before the descriptor is closed: it lives as long
+ * as any duplicate.  While somebody waits, poll's array must not move. */
+static void
+disarm(struct registry *reg, int fd)
+{
+    struct asyncore__slot *slot = &reg->core->slots[fd];
+    slot->d = NULL;
+    slot->generation++;
+    if (slot->armed == 0) {
+        return;
+    }
+    reg->armed--;
+    if (reg->waiting && reg->core->backend != &asyncore__backend_epoll) {
+        if (asyncore__reserve(&reg->late, &reg->late_cap, reg->nlate + 1,
+                              sizeof(int)) >= 0) {
+            reg->late[reg->nlate++] = fd;
+        }
+        return;
+    }
+    asyncore__arm(reg->core, fd, 0);
+}
+
+static void
+unlink_channel(struct watch *w)
+{
+    if (!w->channel) {
+        return;
+    }
+    struct watch **at = &channel_of(w->object)->watches;
+    while (*at != w) {
+        at = &(*at)->sibling;
+    }
+    *at = w->sibling;
+}
+
+static void
+drop(struct watch *w)
+{
+    struct registry *reg = w->reg;
+    registry_untouch(w);
+    registry_ask(w, false);
+    for (size_t i = 0; w->invalid && i < reg->ninvalid; i++) {
+        if (reg->invalid[i] == w) {
+            reg->invalid[i] = reg->invalid[--reg->ninvalid];
+        }
+    }
+    disarm(reg, w->fd);
+    unlink_channel(w);
+    reg->by_fd[w->fd] = NULL;
+    reg->count--;
+    PyMem_Free(w);
+}
+
+void
+channel_unwatch(struct channel *ch)
+{
+    while (ch->watches != NULL) {
+        drop(ch->watches);
+    }
+}
+
+/* ---- entering ---- */
+
+static int
+make_room(struct registry *reg, int fd)
+{
+    size_t n = (size_t)fd + 1;
+    struct asyncore_map *core = reg->core;
+    if (asyncore__reserve(&reg->by_fd, &reg->nfds, n, sizeof(struct watch *)) <
+            0 ||
+        asyncore__reserve(&core->slots, &core->nslots, n,
+                          sizeof *core->slots) < 0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+/* A new file under the number, as far as the kernel is concerned. */
+static void
+renew(struct watch *w)
+{
+    w->fresh = true;
+    registry_touch(w);
+}
+
+void
+channel_renew(struct channel *ch)
+{
+    for (struct watch *w = ch->watches; w != NULL; w = w->sibling) {
+        renew(w);
+    }
+}
+
+/* obj is in the map under fd now. */
+static int
+place(struct registry *reg, int fd, PyObject *obj, uint64_t seq)
+{
+    if (make_room(reg, fd) < 0) {
+        return -1;
+    }
+    if (reg->by_fd[fd] != NULL) {
+        drop(reg->by_fd[fd]);
+    }
+    struct watch *w = PyMem_Calloc(1, sizeof *w);
+    if (w == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    w->reg = reg;
+    w->object = obj;
+    w->fd = fd;
+    w->seq = seq;
+    w->sync = reg->sync;
+    w->channel = is_channel(reg->st, obj);
+    if (w->channel) {
+        w->sibling = channel_of(obj)->watches;
+        channel_of(obj)->watches = w;
+    }
+    reg->by_fd[fd] = w;
+    reg->count++;
+    reg->core->slots[fd].d = &reg->whoever;
+    registry_touch(w);
+    return 0;
+}
+
+/* Only exact ints that can be descriptors: -1 for others. */
+static int
+descriptor(PyObject *key)
+{
+    if (!PyLong_CheckExact(key)) {
+        return -1;
+    }
+    int overflow;
+    long fd = PyLong_AsLongAndOverflow(key, &overflow);
+    return overflow == 0 && fd >= 0 && fd < HIGHEST ? (int)fd : -1;
+}
+
+/* ---- reading the map ---- */
+
+static int
+read_entry(struct registry *reg, PyObject *key, PyObject *value)
+{
+    int fd = descriptor(key);
+    if (fd < 0) {
+        return 0;
+    }
+    struct watch *w = (size_t)fd < reg->nfds ? reg->by_fd[fd] : NULL;
+    if (w != NULL && w->object == value) {
+        w->seq = ++reg->last_seq;
+        w->sync = reg->sync;
+        return 1;
+    }
+    return place(reg, fd, value, ++reg->last_seq) < 0 ? -1 : 1;
+}
+
+static void
+drop_unseen(struct registry *reg)
+{
+    for (size_t fd = 0; fd < reg->nfds; fd++) {
+        struct watch *w = reg->by_fd[fd];
+        if (w != NULL && w->sync != reg->sync) {
+            drop(w);
+        }
+    }
+}
+
+int
+registry_sync(struct registry *reg)
+{
+    uint64_t version = dictwatch_version(reg);
+    if (version == reg->version) {
+        return 1;
+    }
+    PyObject *key, *value;
+    Py_ssize_t at = 0;
+    int rc = 1;
+    reg->version = 0;
+    reg->sync++;
+    reg->asked_unsorted = true;
+    while (rc > 0 && PyDict_Next(reg->map, &at, &key, &value)) {
+        rc = read_entry(reg, key, value);
+    }
+    if (rc > 0) {
+        drop_unseen(reg);
+        reg->version = version;
+    }
+    return rc;
+}
+
+int
+registry_add(struct state *st, PyObject *map, PyObject *key, PyObject *self)
+{
+    if (!PyDict_CheckExact(map)) {
+        return PyObject_SetItem(map, key, self);
+    }
+    struct registry *reg = registry_find(st, map);
+    bool current = reg != NULL && reg->version != 0 &&
+                   dictwatch_version(reg) == reg->version;
+    if (PyDict_SetItem(map, key, self) < 0) {
+        return -1;
+    }
+    int fd = descriptor(key);
+    if (!current || fd < 0) {
+        channel_renew(channel_of(self));
+        return 0;
+    }
+    struct watch *w = (size_t)fd < reg->nfds ? reg->by_fd[fd] : NULL;
+    if (w != NULL && w->object == self) {
+        renew(w);
+    }
+    else if (place(reg, fd, self, w != NULL ? w->seq : ++reg->last_seq) < 0) {
+        return -1;
+    }
+    reg->version = dictwatch_version(reg);
+    return 0;
+}
+
+int
+registry_remove(struct state *st, PyObject *map, PyObject *key)
+{
+    if (!PyDict_CheckExact(map)) {
+        return PyObject_DelItem(map, key);
+    }
+    struct registry *reg = registry_find(st, map);
+    int fd = descriptor(key);
+    struct watch *w = reg != NULL && fd >= 0 && (size_t)fd < reg->nfds
+                          ? reg->by_fd[fd]
+                          : NULL;
+    bool current = w != NULL && dictwatch_version(reg) == reg->version;
+    if (w != NULL) {
+        drop(w); /* in any case: its descriptor may be closed next */
+    }
+    if (PyDict_DelItem(map, key) < 0) {
+        return -1;
+    }
+    if (current) {
+        reg->version = dictwatch_version(reg);
+    }
+    return 0;
+}
+
+/* ---- registries ---- */
+
+struct registry *
+registry_find(const struct state *st, PyObject *map)
+{
+    struct registry *reg = st->registries;
+    while (reg != NULL && reg->map != map) {
+        reg = reg->next;
+    }
+    return reg;
+}
+
+static void
+release(struct registry *reg)
+{
+    for (size_t fd = 0; fd < reg->nfds; fd++) {
+        if (reg->by_fd[fd] != NULL) {
+            drop(reg->by_fd[fd]);
+        }
+    }
+    reg->core->all.live = 0;
+    asyncore_map_free(reg->core);
+    asyncore__free(reg->by_fd);
+    asyncore__free(reg->asked);
+    asyncore__free(reg->invalid);
+    asyncore__free(reg->late);
+    PyMem_Free(reg);
+}
+
+void
+registry_free(struct registry *reg)
+{
+    struct registry **at = &reg->st->registries;
+    while (*at != reg) {
+        at = &(*at)->next;
+    }
+    *at = reg->next;
+    release(reg);
+}
+
+void
+registry_free_all(struct state *st)
+{
+    while (st->registries != NULL) {
+        dictwatch_remove(st->registries);
+        registry_free(st->registries);
+    }
+}
+
+/* Too many: the one that was made first and is not in use. */
+static void
+evict(struct state *st)
+{
+    struct registry *oldest = NULL;
+    size_t n = 0;
+    for (struct registry *reg = st->registries; reg != NULL; reg = reg->next) {
+        n++;
+        if (reg->depth == 0) {
+            oldest = reg;
+        }
+    }
+    if (n > MOST_REGISTRIES && oldest != NULL) {
+#if PY_VERSION_HEX >= 0x030d0000
+        dictwatch_remove(oldest); /* the map is alive, or we would know */
+#endif
+        registry_free(oldest);
+    }
+}
+
+struct registry *
+registry_make(struct state *st, PyObject *map)
+{
+    const char *name = asyncore__getenv("ASYNCORE_BACKEND");
+    bool fixed = name != NULL && name[0] != '\0';
+    struct registry *reg = PyMem_Calloc(1, sizeof *reg);
+    if (reg == NULL) {
+        return NULL;
+    }
+    reg->st = st;
+    reg->map = map;
+    reg->fixed = fixed;
+    reg->world = asyncore__kernel;
+    reg->world.poll = wait_poll;
+    reg->world.epoll_wait = wait_epoll;
+    reg->touched.prev = reg->touched.next = &reg->touched;
+    int err =
+        asyncore__map_create(fixed ? name : "poll", &reg->world, &reg->core);
+    if (err < 0 || reg->core->backend->fd_limit != 0) {
+        if (err >= 0) {
+            asyncore_map_free(reg->core);
+        }
+        PyMem_Free(reg);
+        return NULL;
+    }
+    reg->next = st->registries;
+    st->registries = reg;
+    dictwatch_add(reg);
+    evict(st);
+    return reg;
+}
+
+int
+registry_choose(struct registry *reg)
+{
+    struct asyncore_map *core = reg->core;
+    core->all.live = reg->count; /* what must have room among the always */
+    bool small = core->backend == &asyncore__backend_poll;
+    if (reg->fixed || (small ? reg->count <= SMALL : reg->count > SMALL / 2)) {
+        return 0;
+    }
+    const char *best = small ? asyncore__backends[0]->name : "poll";
+    int err = asyncore_map_set_backend(core, best);
+    if (err < 0 && err != -ENOSYS) {
+        errno = -err;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- what is said of them ---- */
+
+PyObject *
+registry_backend(PyObject *module, PyObject *map)
+{
+    const struct registry *reg = registry_find(state_of(module), map);
+    if (reg == NULL) {
+        Py_RETURN_NONE;
+    }
+    return PyUnicode_FromString(reg->core->backend->name);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/* registry.h - a map of Python's, and the core's map beside it. */
+#ifndef ASYNCORE_PYTHON_REGISTRY_H
+#define ASYNCORE_PYTHON_REGISTRY_H
+
+#include "state.h"
+
+#include "internal.h"
+
+/* A place in a map: who is under which descriptor. */
+struct watch {
+    struct registry *reg;
+    PyObject *object;          /* borrowed: the map has it */
+    struct watch *sibling;     /* the channel's next place */
+    struct watch *prev, *next; /* among the touched */
+    uint64_t seq;              /* the order of the map */
+    unsigned sync;             /* when it was seen in the map */
+    int fd;
+    unsigned asked; /* place among the asked + 1, or 0 */
+    bool channel;   /* one of ours; others are asked in every pass */
+    bool readable, writable;
+    bool invalid; /* the descriptor is not open */
+    bool fresh;   /* it may be another file by now */
+};
+
+struct registry {
+    struct registry *next;
+    struct state *st;
+    PyObject *map;                /* borrowed */
+    uint64_t version;             /* of the map, when it was read; 0 = never */
+    uint64_t mutations;           /* counted by the watcher of the map */
+    bool unwatched;               /* there is no watcher */
+    unsigned klass_state;         /* st->klass_changes seen */
+    struct asyncore__world world; /* the kernel's, without the lock */
+    struct asyncore_map *core;
+    struct asyncore_dispatcher whoever; /* in the slots of the core */
+    struct watch **by_fd;
+    size_t nfds;
+    size_t count;
+    struct watch **asked;
+    size_t nasked, asked_cap;
+    bool asked_unsorted;
+    struct watch touched; /* the list's end */
+    struct watch **invalid;
+    size_t ninvalid, invalid_cap;
+    int *late; /* descriptors that left during a wait */
+    size_t nlate, late_cap;
+    size_t armed;
+    uint64_t last_seq;
+    unsigned sync;
+    unsigned depth;  /* passes running */
+    unsigned passes; /* since descriptors were looked at */
+    int64_t looked;  /* when that was */
+    bool waiting;
+    bool use_poll;
+    bool fixed; /* the environment chose the backend */
+};
+
+/* dictwatch.c */
+int dictwatch_init(struct state *st);
+void dictwatch_fini(struct state *st);
+void dictwatch_add(struct registry *reg);
+void dictwatch_remove(struct registry *reg);
+uint64_t dictwatch_version(const struct registry *reg);
+
+/* registry.c */
+struct registry *registry_find(const struct state *st, PyObject *map);
+struct registry *registry_make(struct state *st, PyObject *map);
+void registry_free(struct registry *reg);
+/* Read the map, if it has changed.  1, or 0: the core cannot serve it; or
+ * -1. */
+int registry_sync(struct registry *reg);
+void registry_touch(struct watch *w);
+void registry_touch_all(struct registry *reg);
+void registry_untouch(struct watch *w);
+/* Have a watch asked in every pass, or not. */
+int registry_ask(struct watch *w, bool on);
+/* Its descriptor is not open: it is told so in this pass. */
+int registry_invalid(struct watch *w);
+/* Serve it by poll while it is small, by epoll when it is not. */
+int registry_choose(struct registry *reg);
+
+/* interest.c: bring the core up to date; 0 or -1 */
+int interest_ask(struct registry *reg);
+int interest_apply(struct registry *reg);
+
+#endif
