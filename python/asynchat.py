@@ -13,6 +13,8 @@ libasyncore.
 from collections import deque
 
 import asyncore
+
+import _asyncore
 from _asyncore import life as _life
 
 __all__ = ['async_chat', 'asyncore', 'deque', 'find_prefix_at_end',
@@ -31,10 +33,14 @@ class async_chat(asyncore.dispatcher):
     use_encoding = 0
     encoding = 'latin-1'
 
+    # What has come in and is not parsed, what _collect_incoming_data() keeps,
+    # and what is to be sent.
+    ac_in_buffer = _asyncore.chat_ac_in_buffer
+    incoming = _asyncore.chat_incoming
+    producer_fifo = _asyncore.chat_producer_fifo
+
     def __init__(self, sock=None, map=None):
-        self.ac_in_buffer = b''
-        self.incoming = []
-        self.producer_fifo = deque()
+        _asyncore.chat_begin(self)
         asyncore.dispatcher.__init__(self, sock, map)
 
     # ---- input ----
@@ -43,15 +49,8 @@ class async_chat(asyncore.dispatcher):
         """A part of a message has come in."""
         raise NotImplementedError("must be implemented in subclass")
 
-    def _collect_incoming_data(self, data):
-        """Keep it for _get_data(); a ready-made collect_incoming_data()."""
-        self.incoming.append(data)
-
-    def _get_data(self):
-        """What was kept, in one piece, which is then forgotten."""
-        data = b''.join(self.incoming)
-        del self.incoming[:]
-        return data
+    _collect_incoming_data = _asyncore.chat__collect_incoming_data
+    _get_data = _asyncore.chat__get_data
 
     def found_terminator(self):
         """A message has ended."""
@@ -65,12 +64,11 @@ class async_chat(asyncore.dispatcher):
             raise ValueError('the number of received bytes must be positive')
         self.terminator = term
 
-    def get_terminator(self):
-        """What set_terminator() was given, or what is left of a number."""
-        return self.terminator
+    get_terminator = _asyncore.chat_get_terminator
+    handle_read = _asyncore.chat_handle_read
 
-    def handle_read(self):
-        """Data has come in: cut it at terminators."""
+    def _handle_read(self):
+        """The same where the buffers are another's."""
         try:
             data = self.recv(self.ac_in_buffer_size)
         except BlockingIOError:
@@ -121,46 +119,23 @@ class async_chat(asyncore.dispatcher):
 
     # ---- output ----
 
-    def handle_write(self):
-        """There is room for output: send what is queued."""
-        self.initiate_send()
+    handle_write = _asyncore.chat_handle_write
 
     def handle_close(self):
         """The connection has ended."""
         self.close()
 
-    def push(self, data):
-        """Send bytes, now or when their turn comes."""
-        if not isinstance(data, (bytes, bytearray, memoryview)):
-            raise TypeError('data argument must be byte-ish (%r)'
-                            % type(data))
-        size = self.ac_out_buffer_size
-        if len(data) > size:
-            for start in range(0, len(data), size):
-                self.producer_fifo.append(data[start:start + size])
-        else:
-            self.producer_fifo.append(data)
-        self.initiate_send()
+    push = _asyncore.chat_push
+    push_with_producer = _asyncore.chat_push_with_producer
+    close_when_done = _asyncore.chat_close_when_done
 
-    def push_with_producer(self, producer):
-        """Send what producer.more() gives, until that is empty."""
-        self.producer_fifo.append(producer)
-        self.initiate_send()
+    readable = _asyncore.attribute(_asyncore.chat_readable)
+    writable = _asyncore.attribute(_asyncore.chat_writable)
 
-    def readable(self):
-        """Does the channel wait for something to read?"""
-        return 1
+    initiate_send = _asyncore.chat_initiate_send
 
-    def writable(self):
-        """Is there something to send, or a connection to wait for?"""
-        return self.producer_fifo or not self.connected
-
-    def close_when_done(self):
-        """Close when all that is queued has been sent."""
-        self.producer_fifo.append(None)
-
-    def initiate_send(self):
-        """Send the first piece of what is queued."""
+    def _initiate_send(self):
+        """The same where the queue is another's."""
         while self.producer_fifo and self.connected:
             first = self.producer_fifo[0]
             if not first:

@@ -14,7 +14,8 @@ channel_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
 #endif
     Py_VISIT(ch->dict);
-    return sender_traverse(ch, visit, arg);
+    int rc = sender_traverse(ch, visit, arg);
+    return rc != 0 ? rc : chat_traverse(ch, visit, arg);
 }
 
 static int
@@ -22,6 +23,7 @@ channel_clear(PyObject *self)
 {
     struct channel *ch = channel_of(self);
     sender_clear(ch);
+    chat_clear(ch);
     Py_CLEAR(ch->dict);
     return 0;
 }

@@ -54,7 +54,8 @@ int
 event_flush(PyObject *self)
 {
     undefer(channel_of(self)->event);
-    return sender_flush(self);
+    return channel_of(self)->chat != NULL ? chat_flush(self)
+                                          : sender_flush(self);
 }
 
 int

@@ -17,7 +17,7 @@ plain_flag(const struct channel *ch, PyObject *name)
 }
 
 static int
-has_output(const struct klass *k, const struct channel *ch)
+has_output(const struct klass *k, struct channel *ch)
 {
     if ((k->facts & KLASS_WRITES_ALWAYS) != 0) {
         return 1;
@@ -25,6 +25,9 @@ has_output(const struct klass *k, const struct channel *ch)
     int connected = plain_flag(ch, k->st->names.connected);
     if (connected <= 0) {
         return connected < 0 ? -1 : 1;
+    }
+    if ((k->facts & KLASS_WRITES_FIFO) != 0) {
+        return chat_has_output(k, ch);
     }
     if ((k->facts & KLASS_OUT_BUFFER) == 0 || !ch->has_output ||
         (ch->output != NULL && ch->output->odd != NULL)) {
@@ -34,10 +37,11 @@ has_output(const struct klass *k, const struct channel *ch)
 }
 
 static bool
-writable_known(const struct klass *k, const struct channel *ch, bool *ret)
+writable_known(const struct klass *k, struct channel *ch, bool *ret)
 {
     const struct names *n = &k->st->names;
-    const unsigned known = KLASS_WRITES_ALWAYS | KLASS_WRITES_BUFFER;
+    const unsigned known =
+        KLASS_WRITES_ALWAYS | KLASS_WRITES_BUFFER | KLASS_WRITES_FIFO;
     if ((k->facts & known) == 0 || (k->facts & KLASS_FLAGS) == 0 ||
         channel_get(ch, n->writable) != NULL) {
         return false;

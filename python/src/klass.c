@@ -20,6 +20,9 @@ writable_facts(const struct klass *k)
     if (attribute_is(k->st, writable, k->st->methods.dispatcher_writable)) {
         return KLASS_WRITES_ALWAYS;
     }
+    if (attribute_is(k->st, writable, k->st->methods.chat_writable)) {
+        return KLASS_WRITES_FIFO;
+    }
     return attribute_is(k->st, writable, k->st->methods.sender_writable)
                ? KLASS_WRITES_BUFFER
                : 0;
@@ -44,12 +47,36 @@ base_sends(const struct klass *k)
 }
 
 static unsigned
+find_chat_facts(const struct klass *k)
+{
+    const struct names *n = &k->st->names;
+    const struct methods *m = &k->st->methods;
+    unsigned facts = 0;
+    facts |= has(k, n->send, m->dispatcher_send) ? KLASS_SEND : 0;
+    facts |= has(k, n->ac_in_buffer, m->chat_ac_in_buffer) &&
+                     has(k, n->incoming, m->chat_incoming) &&
+                     has(k, n->producer_fifo, m->chat_producer_fifo)
+                 ? KLASS_CHAT_PARTS
+                 : 0;
+    facts |=
+        has(k, n->initiate_send, m->chat_initiate_send) ? KLASS_CHAT_SENDS : 0;
+    facts |= has(k, n->get_terminator, m->chat_get_terminator)
+                 ? KLASS_GET_TERMINATOR
+                 : 0;
+    facts |= has(k, n->collect_incoming_data, m->chat__collect_incoming_data)
+                 ? KLASS_COLLECTS
+                 : 0;
+    return facts;
+}
+
+static unsigned
 find_facts(const struct klass *k)
 {
     const struct names *n = &k->st->names;
     const struct methods *m = &k->st->methods;
     unsigned facts = writable_facts(k);
-    facts |= is_attribute(k, n->readable, m->dispatcher_readable)
+    facts |= is_attribute(k, n->readable, m->dispatcher_readable) ||
+                     is_attribute(k, n->readable, m->chat_readable)
                  ? KLASS_READABLE
                  : 0;
     facts |= is_attribute(k, n->connected, Py_False) &&
@@ -73,7 +100,7 @@ find_facts(const struct klass *k)
         has(k, n->out_buffer, m->sender_out_buffer) ? KLASS_OUT_BUFFER : 0;
     facts |= has(k, n->debug, Py_False) ? KLASS_QUIET : 0;
     facts |= base_sends(k) ? KLASS_BASE_SEND : 0;
-    return facts;
+    return facts | find_chat_facts(k);
 }
 
 static void

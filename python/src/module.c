@@ -82,6 +82,16 @@ call_void(PyObject *obj, PyObject *name)
     return result != NULL ? 0 : -1;
 }
 
+Py_ssize_t
+attribute_size(PyObject *obj, PyObject *name)
+{
+    PyObject *value = PyObject_GetAttr(obj, name);
+    Py_ssize_t n =
+        value != NULL ? PyNumber_AsSsize_t(value, PyExc_OverflowError) : -1;
+    Py_XDECREF(value);
+    return n;
+}
+
 static int
 truth(PyObject *value)
 {
@@ -216,10 +226,27 @@ add_methods(PyObject *module)
     }
     METHODS(X)
 #undef X
-    st->methods.sender_out_buffer =
-        add_descriptor(module, "sender_out_buffer",
-                       PyDescr_NewGetSet(type, &sender_out_buffer_def));
-    return st->methods.sender_out_buffer != NULL ? 0 : -1;
+#define X(cls, name)                                                  \
+    st->methods.cls##_##name =                                        \
+        add_descriptor(module, #cls "_" #name,                        \
+                       PyDescr_NewGetSet(type, &cls##_##name##_def)); \
+    if (st->methods.cls##_##name == NULL) {                           \
+        return -1;                                                    \
+    }
+    COMPUTED(X)
+#undef X
+    return 0;
+}
+
+static int
+find_deque(struct state *st)
+{
+    PyObject *module = PyImport_ImportModule("collections");
+    if (module != NULL) {
+        st->deque_type = PyObject_GetAttrString(module, "deque");
+        Py_DECREF(module);
+    }
+    return st->deque_type != NULL ? 0 : -1;
 }
 
 static int
@@ -231,8 +258,8 @@ module_exec(PyObject *module)
     only_state = st;
 #endif
     return intern_names(&st->names) < 0 || add_types(module) < 0 ||
-                   add_methods(module) < 0 || socket_init(st) < 0 ||
-                   dictwatch_init(st) < 0
+                   add_methods(module) < 0 || find_deque(st) < 0 ||
+                   socket_init(st) < 0 || dictwatch_init(st) < 0
                ? -1
                : 0;
 }
@@ -247,12 +274,13 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->channel_type);
     Py_VISIT(st->attribute_type);
     Py_VISIT(st->events_type);
+    Py_VISIT(st->deque_type);
     Py_VISIT(st->socket_base);
 #define X(cls, name) Py_VISIT(st->methods.cls##_##name);
     METHODS(X)
+    COMPUTED(X)
 #undef X
-    Py_VISIT(st->methods.sender_out_buffer);
-    return 0;
+        return 0;
 }
 
 static int
@@ -264,11 +292,12 @@ module_clear(PyObject *module)
     }
 #define X(cls, name) Py_CLEAR(st->methods.cls##_##name);
     METHODS(X)
+    COMPUTED(X)
 #undef X
-    Py_CLEAR(st->methods.sender_out_buffer);
-    Py_CLEAR(st->channel_type);
+        Py_CLEAR(st->channel_type);
     Py_CLEAR(st->attribute_type);
     Py_CLEAR(st->events_type);
+    Py_CLEAR(st->deque_type);
     Py_CLEAR(st->socket_base);
     return 0;
 }
@@ -294,6 +323,9 @@ static PyMethodDef module_methods[] = {
     {"life", channel_life, METH_O,
      PyDoc_STR("life($module, channel, /)\n--\n\n"
                "A number that changes when the channel leaves its map.")},
+    {"chat_begin", chat_begin, METH_O,
+     PyDoc_STR("chat_begin($module, chat, /)\n--\n\n"
+               "Empty buffers and an empty queue.")},
     {"backend", registry_backend, METH_O,
      PyDoc_STR("backend($module, map, /)\n--\n\n"
                "What serves a map: its name, or None.")},

@@ -32,8 +32,7 @@ is_builtin(const struct events *ev, PyObject *module, PyObject *name)
         return false;
     }
     PyObject *f = PyDict_GetItemWithError(PyModule_GetDict(m), name);
-    return f != NULL && PyCFunction_CheckExact(f) &&
-           PyCFunction_GET_SELF(f) == m;
+    return f != NULL && PyCFunction_Check(f) && PyCFunction_GET_SELF(f) == m;
 }
 
 static bool

@@ -168,8 +168,8 @@ tell_close(PyObject *self, const struct state *st)
 
 /* An input or output call has failed.  Returns 0 if the connection has ended,
  * which handle_close was told, -1 with the exception otherwise. */
-static int
-io_failed(PyObject *self, const char *function)
+int
+channel_io_failed(PyObject *self, const char *function)
 {
     const struct klass *k = klass_of(self);
     int gone = events_disconnected(k->events, caught_errno());
@@ -202,7 +202,7 @@ Py_ssize_t
 channel_send_bytes(PyObject *self, int fd, const char *data, size_t len)
 {
     Py_ssize_t n = direct_send(fd, data, len);
-    return n < 0 ? io_failed(self, "send") : n;
+    return n < 0 ? channel_io_failed(self, "send") : n;
 }
 
 static PyObject *
@@ -217,7 +217,7 @@ send_by_method(PyObject *self, const struct state *st, PyObject *data)
         PyErr_Clear();
         return PyLong_FromLong(0);
     }
-    return io_failed(self, "send") < 0 ? NULL : PyLong_FromLong(0);
+    return channel_io_failed(self, "send") < 0 ? NULL : PyLong_FromLong(0);
 }
 
 PyObject *
@@ -291,6 +291,20 @@ recv_directly(struct state *st, int fd, size_t size)
     return data;
 }
 
+Py_ssize_t
+channel_recv_into(PyObject *self, int fd, char *buffer, size_t len)
+{
+    Py_ssize_t n = direct_recv(fd, buffer, len, 0);
+    if (n < 0) {
+        return channel_io_failed(self, "recv");
+    }
+    if (n == 0) {
+        return tell_close(self, klass_of(self)->st);
+    }
+    channel_of(self)->received = true;
+    return n;
+}
+
 PyObject *
 channel_recv(PyObject *self, PyObject *size)
 {
@@ -303,7 +317,7 @@ channel_recv(PyObject *self, PyObject *size)
                          ? recv_directly(st, d.fd, (size_t)n)
                          : call_socket(self, st, st->names.recv, size);
     if (data == NULL) {
-        return io_failed(self, "recv") < 0
+        return channel_io_failed(self, "recv") < 0
                    ? NULL
                    : PyBytes_FromStringAndSize(NULL, 0);
     }

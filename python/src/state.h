@@ -24,44 +24,57 @@
 /* ---- module.c ---------------------------------------------------------- */
 
 /* Strings that are looked up often, interned. */
-#define NAMES(X)            \
-    X(_DISCONNECTED)        \
-    X(_events)              \
-    X(_exception)           \
-    X(_fileno)              \
-    X(_map)                 \
-    X(_reraised_exceptions) \
-    X(accepting)            \
-    X(add_channel)          \
-    X(close)                \
-    X(connected)            \
-    X(connecting)           \
-    X(debug)                \
-    X(dispatcher)           \
-    X(handle_accept)        \
-    X(handle_close)         \
-    X(handle_connect_event) \
-    X(handle_error)         \
-    X(handle_expt_event)    \
-    X(handle_read)          \
-    X(handle_read_event)    \
-    X(handle_write)         \
-    X(handle_write_event)   \
-    X(_initiate_send)       \
-    X(initiate_send)        \
-    X(log_info)             \
-    X(out_buffer)           \
-    X(poll)                 \
-    X(read)                 \
-    X(readable)             \
-    X(readwrite)            \
-    X(recv)                 \
-    X(select)               \
-    X(send)                 \
-    X(sleep)                \
-    X(socket)               \
-    X(time)                 \
-    X(writable)             \
+#define NAMES(X)             \
+    X(_DISCONNECTED)         \
+    X(_events)               \
+    X(_exception)            \
+    X(_fileno)               \
+    X(_handle_read)          \
+    X(_initiate_send)        \
+    X(_map)                  \
+    X(_reraised_exceptions)  \
+    X(ac_in_buffer)          \
+    X(ac_in_buffer_size)     \
+    X(ac_out_buffer_size)    \
+    X(accepting)             \
+    X(add_channel)           \
+    X(append)                \
+    X(close)                 \
+    X(collect_incoming_data) \
+    X(connected)             \
+    X(connecting)            \
+    X(debug)                 \
+    X(dispatcher)            \
+    X(found_terminator)      \
+    X(get_terminator)        \
+    X(handle_accept)         \
+    X(handle_close)          \
+    X(handle_connect_event)  \
+    X(handle_error)          \
+    X(handle_expt_event)     \
+    X(handle_read)           \
+    X(handle_read_event)     \
+    X(handle_write)          \
+    X(handle_write_event)    \
+    X(incoming)              \
+    X(initiate_send)         \
+    X(log_info)              \
+    X(more)                  \
+    X(out_buffer)            \
+    X(poll)                  \
+    X(producer_fifo)         \
+    X(read)                  \
+    X(readable)              \
+    X(readwrite)             \
+    X(recv)                  \
+    X(select)                \
+    X(send)                  \
+    X(sleep)                 \
+    X(socket)                \
+    X(terminator)            \
+    X(time)                  \
+    X(use_encoding)          \
+    X(writable)              \
     X(write)
 
 struct names {
@@ -74,6 +87,17 @@ struct names {
  * classes.  They are told by identity: who finds one of them has not found an
  * override. */
 #define METHODS(X)                    \
+    X(chat, _collect_incoming_data)   \
+    X(chat, _get_data)                \
+    X(chat, close_when_done)          \
+    X(chat, get_terminator)           \
+    X(chat, handle_read)              \
+    X(chat, handle_write)             \
+    X(chat, initiate_send)            \
+    X(chat, push)                     \
+    X(chat, push_with_producer)       \
+    X(chat, readable)                 \
+    X(chat, writable)                 \
     X(dispatcher, add_channel)        \
     X(dispatcher, del_channel)        \
     X(dispatcher, handle_read_event)  \
@@ -87,17 +111,28 @@ struct names {
     X(sender, send)                   \
     X(sender, writable)
 
+/* The attributes that are computed, likewise. */
+#define COMPUTED(X)        \
+    X(chat, ac_in_buffer)  \
+    X(chat, incoming)      \
+    X(chat, producer_fifo) \
+    X(sender, out_buffer)
+
 struct methods {
 #define X(cls, name) PyObject *cls##_##name;
     METHODS(X)
 #undef X
-    PyObject *sender_out_buffer;
+#define X(cls, name) PyObject *cls##_##name;
+    COMPUTED(X)
+#undef X
 };
 
 #define X(cls, name) extern PyMethodDef cls##_##name##_def;
 METHODS(X)
 #undef X
-extern PyGetSetDef sender_out_buffer_def;
+#define X(cls, name) extern PyGetSetDef cls##_##name##_def;
+COMPUTED(X)
+#undef X
 
 struct state;
 struct registry;
@@ -119,6 +154,7 @@ struct state {
     PyTypeObject *channel_type;
     PyTypeObject *attribute_type;
     PyTypeObject *events_type;
+    PyObject *deque_type;
     /* sockets.c: what a genuine socket is, and where its parts are */
     PyTypeObject *socket_base;
     PyTypeObject *socket_type; /* borrowed, with its version */
@@ -149,6 +185,8 @@ PyObject *call_method_one(PyObject *obj, PyObject *name, PyObject *arg);
 int call_void(PyObject *obj, PyObject *name);
 int call_truth(PyObject *obj, PyObject *name);
 int attribute_truth(PyObject *obj, PyObject *name);
+/* -1 with exception. */
+Py_ssize_t attribute_size(PyObject *obj, PyObject *name);
 /* The only argument of a method, by place or by name; NULL with TypeError.
  * optional: Py_None if there is none.  Borrowed. */
 PyObject *only_argument(const char *method, const char *name, bool optional,
@@ -187,13 +225,20 @@ enum {
     KLASS_SENDER_WRITE = 1 << 9,  /* handle_write is */
     KLASS_OUT_BUFFER = 1 << 10,   /* out_buffer is ours */
     KLASS_QUIET = 1 << 11,        /* debug is false */
-    KLASS_BASE_SEND = 1 << 12     /* nobody has replaced dispatcher.send */
+    KLASS_BASE_SEND = 1 << 12,    /* nobody has replaced dispatcher.send */
+    KLASS_SEND = 1 << 13,         /* send is dispatcher's */
+    KLASS_WRITES_FIFO = 1 << 14,  /* writable is async_chat's */
+    KLASS_CHAT_PARTS = 1 << 15,   /* so are the buffers and the queue … */
+    KLASS_CHAT_SENDS = 1 << 16,   /* … initiate_send … */
+    KLASS_GET_TERMINATOR = 1 << 17, /* … get_terminator; and … */
+    KLASS_COLLECTS = 1 << 18 /* … _collect_incoming_data is what collects */
 };
 
 /* ---- channel.c --------------------------------------------------------- */
 
 struct watch;
 struct event;
+struct chat;
 
 /* What a dispatcher_with_send has yet to send: bytes[start, end). */
 struct output {
@@ -211,6 +256,7 @@ struct channel {
     struct watch *watches; /* its places in maps that are served */
     struct event *event;   /* that is being delivered to it */
     struct output *output; /* NULL: nothing, or no out_buffer at all */
+    struct chat *chat;     /* NULL: no async_chat, or not yet */
     unsigned life;         /* + 1 when it leaves its map */
     bool has_output;       /* out_buffer exists */
     bool exposed;          /* somebody may have its dictionary */
@@ -350,6 +396,12 @@ Py_ssize_t direct_recv(int fd, char *buffer, size_t len, int flags);
  * or -1. */
 Py_ssize_t channel_send_bytes(PyObject *self, int fd, const char *data,
                               size_t len);
+/* recv into a buffer, as dispatcher.recv does it: 0, if the connection has
+ * ended, or -1. */
+Py_ssize_t channel_recv_into(PyObject *self, int fd, char *buffer, size_t len);
+/* The exception that is set is of input or output.  Returns 0 if it means
+ * that the connection has ended, which handle_close was told, or -1. */
+int channel_io_failed(PyObject *self, const char *function);
 /* dispatcher's send and recv. */
 PyObject *channel_send(PyObject *self, PyObject *data);
 PyObject *channel_recv(PyObject *self, PyObject *size);
@@ -360,6 +412,17 @@ size_t sender_pending(const struct channel *ch);
 int sender_flush(PyObject *self);
 void sender_clear(struct channel *ch);
 int sender_traverse(struct channel *ch, visitproc visit, void *arg);
+
+/* ---- chat*.c ----------------------------------------------------------- */
+
+PyObject *chat_begin(PyObject *module, PyObject *self);
+void chat_clear(struct channel *ch);
+int chat_traverse(struct channel *ch, visitproc visit, void *arg);
+/* _collect_incoming_data */
+int chat_collect(PyObject *self, PyObject *data);
+int chat_flush(PyObject *self);
+/* Is something queued?  1, 0, or -1: somebody else has the queue. */
+int chat_has_output(const struct klass *k, struct channel *ch);
 
 /* ---- registry.c: maps that are served by the core ---------------------- */
 

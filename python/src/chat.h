@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* chat.h - what an async_chat has in C. */
+#ifndef ASYNCORE_PYTHON_CHAT_H
+#define ASYNCORE_PYTHON_CHAT_H
+
+#include "state.h"
+
+/* A queue of objects; of the first, offset bytes have been sent. */
+struct fifo {
+    PyObject **items;
+    size_t head, len, cap;
+    size_t offset;
+};
+
+size_t fifo_len(const struct fifo *q);
+PyObject *fifo_first(const struct fifo *q);
+int fifo_append(struct fifo *q, PyObject *item);
+int fifo_prepend(struct fifo *q, PyObject *item);
+void fifo_pop(struct fifo *q);
+void fifo_clear(struct fifo *q);
+int fifo_traverse(const struct fifo *q, visitproc visit, void *arg);
+/* A deque of what is queued, bytes in pieces of at most `most`. */
+PyObject *fifo_to_deque(const struct fifo *q, PyObject *type, size_t most);
+int fifo_from_deque(struct fifo *q, PyObject *deque);
+
+struct chat {
+    struct fifo fifo;
+    PyObject *deque; /* the queue, if somebody else has it; or what he has put
+                        in its place */
+    PyObject *incoming; /* NULL: an empty list */
+    /* What came in and is not parsed yet: in `owner`, or in a buffer of a
+     * handle_read that is running. */
+    PyObject *owner;
+    const char *data;
+    size_t len;
+};
+
+/* chat.c: its parts; NULL with AttributeError before __init__ */
+struct chat *chat_of(PyObject *self, const char *name);
+/* What is queued comes back from a deque that nobody else has.  Returns false
+ * if others have it. */
+bool chat_reclaim(const struct state *st, struct chat *c);
+
+#endif

@@ -1,0 +1,535 @@
+/* SPDX-License-Identifier: MIT */
+/* chat_output.c - async_chat's sending: push, producers, the end. */
+#include <errno.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "chat.h"
+
+/* As many pieces go out at once. */
+#define PIECES 64
+
+static bool
+is_bytes_like(PyObject *item)
+{
+    return PyBytes_CheckExact(item) || PyByteArray_CheckExact(item) ||
+           PyMemoryView_Check(item);
+}
+
+/* ---- the pieces at the front ---- */
+
+struct pieces {
+    Py_buffer views[PIECES];
+    struct iovec iov[PIECES];
+    size_t n, bytes;
+};
+
+static int
+gather(const struct fifo *q, struct pieces *p)
+{
+    p->n = p->bytes = 0;
+    for (size_t i = q->head; i < q->len && p->n < PIECES; i++) {
+        PyObject *item = q->items[i];
+        Py_buffer *view = &p->views[p->n];
+        if (!is_bytes_like(item)) {
+            break;
+        }
+        if (PyObject_GetBuffer(item, view, PyBUF_SIMPLE) < 0) {
+            if (p->n > 0) {
+                PyErr_Clear(); /* of the first of a later attempt */
+                break;
+            }
+            return -1;
+        }
+        size_t offset = i == q->head ? q->offset : 0;
+        size_t len = (size_t)view->len;
+        offset = offset < len ? offset : len;
+        p->iov[p->n++] = (struct iovec){.iov_base = (char *)view->buf + offset,
+                                        .iov_len = len - offset};
+        p->bytes += len - offset;
+    }
+    return 0;
+}
+
+static void
+ungather(struct pieces *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        PyBuffer_Release(&p->views[i]);
+    }
+}
+
+/* Drop n bytes from the front; and pieces that are empty. */
+static void
+consume(struct fifo *q, size_t n, const struct pieces *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        size_t len = p->iov[i].iov_len;
+        if (n < len) {
+            q->offset += n;
+            return;
+        }
+        n -= len;
+        fifo_pop(q);
+    }
+}
+
+static Py_ssize_t
+send_pieces(int fd, struct pieces *p)
+{
+    struct msghdr msg = {.msg_iov = p->iov, .msg_iovlen = p->n};
+    for (;;) {
+        ssize_t n = p->n == 1
+                        ? send(fd, p->iov[0].iov_base, p->iov[0].iov_len, 0)
+                        : sendmsg(fd, &msg, 0);
+        if (n >= 0) {
+            return n;
+        }
+        if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return 0;
+        }
+        if (errno != EINTR) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            return -1;
+        }
+        if (PyErr_CheckSignals() < 0) {
+            return -1;
+        }
+    }
+}
+
+/* ---- one attempt to send; 0 or -1 ---- */
+
+static int
+failed(PyObject *self, const struct klass *k)
+{
+    if (!PyErr_ExceptionMatches(PyExc_OSError)) {
+        return -1;
+    }
+    struct caught caught;
+    catch_begin(&caught, "send");
+    int rc = call_void(self, k->st->names.handle_error);
+    catch_end(&caught);
+    return rc;
+}
+
+static int
+send_directly(PyObject *self, const struct klass *k, struct chat *c, int fd)
+{
+    struct pieces p;
+    if (gather(&c->fifo, &p) < 0) {
+        return -1;
+    }
+    Py_ssize_t n = p.bytes > 0 ? send_pieces(fd, &p) : 0;
+    ungather(&p);
+    if (n >= 0) {
+        consume(&c->fifo, (size_t)n, &p);
+        return 0;
+    }
+    return channel_io_failed(self, "send") < 0 ? failed(self, k) : 0;
+}
+
+/* By send, whoever's it is; which may do anything to the queue. */
+static int
+send_by_method(PyObject *self, const struct klass *k, struct chat *c)
+{
+    PyObject *first = fifo_first(&c->fifo);
+    Py_ssize_t len = PyObject_Size(first);
+    Py_ssize_t most = attribute_size(self, k->st->names.ac_out_buffer_size);
+    if (len < 0 || (most == -1 && PyErr_Occurred())) {
+        return -1;
+    }
+    Py_ssize_t at = (Py_ssize_t)c->fifo.offset;
+    Py_ssize_t end = len - at > most ? at + most : len;
+    Py_INCREF(first);
+    PyObject *data = PySequence_GetSlice(first, at, end);
+    PyObject *sent =
+        data != NULL ? call_method_one(self, k->st->names.send, data) : NULL;
+    Py_XDECREF(data);
+    Py_ssize_t n = sent != NULL && sent != Py_None
+                       ? PyNumber_AsSsize_t(sent, PyExc_OverflowError)
+                       : 0;
+    int rc = sent == NULL ? failed(self, k) : 0;
+    Py_XDECREF(sent);
+    if (n == -1 && PyErr_Occurred()) {
+        rc = -1;
+    }
+    c = channel_of(self)->chat;
+    if (n > 0 && c != NULL && fifo_len(&c->fifo) > 0 &&
+        fifo_first(&c->fifo) == first) {
+        c->fifo.offset += (size_t)n;
+        if (c->fifo.offset >= (size_t)len) {
+            fifo_pop(&c->fifo);
+        }
+    }
+    Py_DECREF(first);
+    return rc;
+}
+
+static int
+send_front(PyObject *self, const struct klass *k, struct chat *c)
+{
+    struct direct d;
+    if (channel_is(self, KLASS_SEND, k->st->names.send) &&
+        socket_direct(channel_of(self), &d)) {
+        return send_directly(self, k, c, d.fd);
+    }
+    return send_by_method(self, k, c);
+}
+
+/* ---- what is not bytes ---- */
+
+/* More from a producer, to be sent before it is asked again. */
+static int
+ask_producer(PyObject *self, const struct klass *k, struct chat *c)
+{
+    PyObject *producer = fifo_first(&c->fifo);
+    Py_INCREF(producer);
+    PyObject *data = call_method(producer, k->st->names.more);
+    int some = data != NULL ? PyObject_IsTrue(data) : -1;
+    c = channel_of(self)->chat;
+    bool there = c != NULL && c->deque == NULL && fifo_len(&c->fifo) > 0 &&
+                 fifo_first(&c->fifo) == producer;
+    if (some > 0 && c != NULL) {
+        some = fifo_prepend(&c->fifo, data);
+    }
+    else if (some == 0 && there) {
+        fifo_pop(&c->fifo);
+    }
+    Py_XDECREF(data);
+    Py_DECREF(producer);
+    return some < 0 ? -1 : 0;
+}
+
+/* Whatever else can be cut is not for us: strings, above all. */
+static bool
+is_producer(PyObject *item)
+{
+    const PyTypeObject *type = Py_TYPE(item);
+    return (type->tp_as_mapping == NULL ||
+            type->tp_as_mapping->mp_subscript == NULL) &&
+           (type->tp_as_sequence == NULL ||
+            type->tp_as_sequence->sq_item == NULL);
+}
+
+/* ---- initiate_send ---- */
+
+static int
+is_connected(PyObject *self, const struct klass *k)
+{
+    PyObject *value =
+        (k->facts & KLASS_FLAGS) != 0
+            ? channel_get(channel_of(self), k->st->names.connected)
+            : NULL;
+    return value == Py_True ? 1
+                            : attribute_truth(self, k->st->names.connected);
+}
+
+/* The end: returns 0 or -1. */
+static int
+end(PyObject *self, const struct klass *k, struct chat *c)
+{
+    fifo_pop(&c->fifo);
+    return call_void(self, k->st->names.handle_close);
+}
+
+/* Returns 1: on with the next, 0: done, -1. */
+static int
+send_item(PyObject *self, const struct klass *k, struct chat *c)
+{
+    PyObject *first = fifo_first(&c->fifo);
+    if (first == Py_None) {
+        return end(self, k, c) < 0 ? -1 : 0;
+    }
+    if (is_bytes_like(first)) {
+        if (PyObject_Size(first) == 0) {
+            fifo_pop(&c->fifo);
+            return 1;
+        }
+        return send_front(self, k, c) < 0 ? -1 : 0;
+    }
+    int truth = PyObject_IsTrue(first);
+    if (truth <= 0) {
+        if (truth == 0) {
+            fifo_pop(&c->fifo);
+        }
+        return truth < 0 ? -1 : 1;
+    }
+    if (is_producer(first)) {
+        return ask_producer(self, k, c) < 0 ? -1 : 1;
+    }
+    return call_void(self, k->st->names._initiate_send) < 0 ? -1 : 0;
+}
+
+static int
+initiate(PyObject *self, const struct klass *k)
+{
+    struct channel *ch = channel_of(self);
+    struct chat *c = chat_of(self, "producer_fifo");
+    if (c == NULL) {
+        return -1;
+    }
+    if (!chat_reclaim(k->st, c)) {
+        return call_void(self, k->st->names._initiate_send);
+    }
+    bool had = fifo_len(&c->fifo) > 0;
+    int rc = 1;
+    while (rc > 0 && c != NULL && fifo_len(&c->fifo) > 0) {
+        int connected = is_connected(self, k);
+        if (connected <= 0) {
+            rc = connected;
+            break;
+        }
+        rc = send_item(self, k, c);
+        c = ch->chat;
+    }
+    if (had != (c != NULL && fifo_len(&c->fifo) > 0)) {
+        channel_touch(ch);
+    }
+    return rc < 0 ? -1 : 0;
+}
+
+int
+chat_flush(PyObject *self)
+{
+    struct channel *ch = channel_of(self);
+    int rc = initiate(self, klass_of(self));
+    if (ch->chat != NULL && fifo_len(&ch->chat->fifo) > 0) {
+        channel_touch(ch);
+    }
+    return rc;
+}
+
+static PyObject *
+chat_initiate_send(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    const struct klass *k = klass_of(self);
+    int rc = (k->facts & KLASS_CHAT_PARTS) != 0
+                 ? initiate(self, k)
+                 : call_void(self, k->st->names._initiate_send);
+    if (rc < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef chat_initiate_send_def = {
+    "initiate_send", chat_initiate_send, METH_NOARGS,
+    PyDoc_STR("initiate_send($self)\n--\n\nSend what is at the front of the "
+              "queue.")};
+
+static PyObject *
+chat_handle_write(PyObject *self, PyObject *unused)
+{
+    const struct klass *k = klass_of(self);
+    if (channel_is(self, KLASS_CHAT_SENDS, k->st->names.initiate_send)) {
+        return chat_initiate_send(self, unused);
+    }
+    return call_method(self, k->st->names.initiate_send);
+}
+
+PyMethodDef chat_handle_write_def = {
+    "handle_write", chat_handle_write, METH_NOARGS,
+    PyDoc_STR("handle_write($self)\n--\n\nThere is room for output: send what "
+              "is queued.")};
+
+/* ---- queueing ---- */
+
+/* Can what is pushed now wait until the event ends? */
+static bool
+may_defer(PyObject *self, const struct klass *k)
+{
+    struct channel *ch = channel_of(self);
+    const struct names *n = &k->st->names;
+    struct direct d;
+    return ch->event != NULL && (k->facts & KLASS_FLAGS) != 0 &&
+           channel_is(self, KLASS_SEND, n->send) &&
+           channel_get(ch, n->connected) == Py_True && socket_direct(ch, &d) &&
+           d.type == SOCK_STREAM && event_defers(self);
+}
+
+/* Append, by the deque's own method if others have it. */
+static int
+append(PyObject *self, const struct klass *k, PyObject *item)
+{
+    struct channel *ch = channel_of(self);
+    struct chat *c = ch->chat;
+    if ((k->facts & KLASS_CHAT_PARTS) != 0 && c != NULL &&
+        chat_reclaim(k->st, c)) {
+        return fifo_append(&c->fifo, item);
+    }
+    PyObject *fifo = PyObject_GetAttr(self, k->st->names.producer_fifo);
+    PyObject *none =
+        fifo != NULL ? call_method_one(fifo, k->st->names.append, item) : NULL;
+    Py_XDECREF(fifo);
+    Py_XDECREF(none);
+    return none != NULL ? 0 : -1;
+}
+
+/* … in pieces of what is sent at a time, where somebody might see them. */
+static int
+append_data(PyObject *self, const struct klass *k, PyObject *data)
+{
+    if (PyBytes_CheckExact(data) && (k->facts & KLASS_CHAT_PARTS) != 0) {
+        return append(self, k, data);
+    }
+    Py_ssize_t len = PyObject_Size(data);
+    Py_ssize_t most = attribute_size(self, k->st->names.ac_out_buffer_size);
+    if (len < 0 || (most == -1 && PyErr_Occurred())) {
+        return -1;
+    }
+    if (len <= most || most <= 0) {
+        return append(self, k, data);
+    }
+    int rc = 0;
+    for (Py_ssize_t at = 0; at < len && rc == 0; at += most) {
+        PyObject *piece =
+            PySequence_GetSlice(data, at, len - at > most ? at + most : len);
+        rc = piece != NULL ? append(self, k, piece) : -1;
+        Py_XDECREF(piece);
+    }
+    return rc;
+}
+
+static int
+start_sending(PyObject *self, const struct klass *k)
+{
+    if (!channel_is(self, KLASS_CHAT_SENDS, k->st->names.initiate_send)) {
+        channel_touch(channel_of(self));
+        return call_void(self, k->st->names.initiate_send);
+    }
+    const struct chat *c = channel_of(self)->chat;
+    if (c != NULL && c->deque == NULL && may_defer(self, k)) {
+        return 0;
+    }
+    channel_touch(channel_of(self));
+    PyObject *none = chat_initiate_send(self, NULL);
+    Py_XDECREF(none);
+    return none != NULL ? 0 : -1;
+}
+
+/* A view of anything but bytes is one of its bytes. */
+static PyObject *
+as_bytes_like(PyObject *data)
+{
+    if (PyMemoryView_Check(data) &&
+        PyMemoryView_GET_BUFFER(data)->itemsize != 1) {
+        return PyObject_CallMethod(data, "cast", "s", "B");
+    }
+    Py_INCREF(data);
+    return data;
+}
+
+static PyObject *
+chat_push(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+          PyObject *kwnames)
+{
+    PyObject *data =
+        only_argument("push", "data", false, args, nargs, kwnames);
+    if (data == NULL) {
+        return NULL;
+    }
+    if (!PyBytes_Check(data) && !PyByteArray_Check(data) &&
+        !PyMemoryView_Check(data)) {
+        return PyErr_Format(PyExc_TypeError,
+                            "data argument must be byte-ish (%R)",
+                            (PyObject *)Py_TYPE(data));
+    }
+    const struct klass *k = klass_of(self);
+    PyObject *bytes = as_bytes_like(data);
+    int rc = bytes != NULL ? append_data(self, k, bytes) : -1;
+    Py_XDECREF(bytes);
+    if (rc < 0 || start_sending(self, k) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef chat_push_def = {
+    "push", (PyCFunction)(void (*)(void))chat_push,
+    METH_FASTCALL | METH_KEYWORDS,
+    PyDoc_STR("push($self, data)\n--\n\nSend bytes, now or when their turn "
+              "comes.")};
+
+static PyObject *
+chat_push_with_producer(PyObject *self, PyObject *const *args,
+                        Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *producer = only_argument("push_with_producer", "producer", false,
+                                       args, nargs, kwnames);
+    const struct klass *k = klass_of(self);
+    if (producer == NULL || append(self, k, producer) < 0 ||
+        start_sending(self, k) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyMethodDef chat_push_with_producer_def = {
+    "push_with_producer", (PyCFunction)(void (*)(void))chat_push_with_producer,
+    METH_FASTCALL | METH_KEYWORDS,
+    PyDoc_STR("push_with_producer($self, producer)\n--\n\nSend what "
+              "producer.more() gives, until that is empty.")};
+
+static PyObject *
+chat_close_when_done(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    if (append(self, klass_of(self), Py_None) < 0) {
+        return NULL;
+    }
+    channel_touch(channel_of(self));
+    Py_RETURN_NONE;
+}
+
+PyMethodDef chat_close_when_done_def = {
+    "close_when_done", chat_close_when_done, METH_NOARGS,
+    PyDoc_STR("close_when_done($self)\n--\n\nClose when all that is queued "
+              "has been sent.")};
+
+/* ---- predicates ---- */
+
+static PyObject *
+chat_readable(PyObject *self, PyObject *unused)
+{
+    (void)self;
+    (void)unused;
+    return PyLong_FromLong(1);
+}
+
+PyMethodDef chat_readable_def = {
+    "readable", chat_readable, METH_NOARGS,
+    PyDoc_STR("readable($self)\n--\n\nDoes the channel wait for something to "
+              "read?")};
+
+static PyObject *
+chat_writable(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    const struct klass *k = klass_of(self);
+    PyObject *fifo = PyObject_GetAttr(self, k->st->names.producer_fifo);
+    int some = fifo != NULL ? PyObject_IsTrue(fifo) : -1;
+    if (some > 0) {
+        return fifo;
+    }
+    Py_XDECREF(fifo);
+    int connected = some < 0 ? -1 : is_connected(self, k);
+    return connected < 0 ? NULL : PyBool_FromLong(!connected);
+}
+
+PyMethodDef chat_writable_def = {
+    "writable", chat_writable, METH_NOARGS,
+    PyDoc_STR("writable($self)\n--\n\nIs there something to send, or a "
+              "connection to wait for?")};
+
+int
+chat_has_output(const struct klass *k, struct channel *ch)
+{
+    struct chat *c = ch->chat;
+    if ((k->facts & KLASS_CHAT_PARTS) == 0 || c == NULL ||
+        !chat_reclaim(k->st, c)) {
+        return -1;
+    }
+    return fifo_len(&c->fifo) > 0;
+}
