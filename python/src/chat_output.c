@@ -500,7 +500,8 @@ chat_readable(PyObject *self, PyObject *unused)
 
 PyMethodDef chat_readable_def = {
     "readable", chat_readable, METH_NOARGS,
-    PyDoc_STR("readable($self)\n--\n\nDoes the channel wait for something to "
+    PyDoc_STR("readable($self)\n--\n\n"
+              "Does the channel wait for something to "
               "read?")};
 
 static PyObject *

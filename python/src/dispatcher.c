@@ -12,7 +12,8 @@ dispatcher_readable(PyObject *self, PyObject *unused)
 
 PyMethodDef dispatcher_readable_def = {
     "readable", dispatcher_readable, METH_NOARGS,
-    PyDoc_STR("readable($self)\n--\n\nDoes the channel wait for something "
+    PyDoc_STR("readable($self)\n--\n\n"
+              "Does the channel wait for something "
               "to read?")};
 
 static PyObject *
@@ -25,7 +26,8 @@ dispatcher_writable(PyObject *self, PyObject *unused)
 
 PyMethodDef dispatcher_writable_def = {
     "writable", dispatcher_writable, METH_NOARGS,
-    PyDoc_STR("writable($self)\n--\n\nDoes the channel wait until it can "
+    PyDoc_STR("writable($self)\n--\n\n"
+              "Does the channel wait until it can "
               "write?")};
 
 /* The map that was given, or the channel's own; a new reference. */

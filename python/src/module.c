@@ -280,7 +280,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     METHODS(X)
     COMPUTED(X)
 #undef X
-        return 0;
+    return 0;
 }
 
 static int
@@ -294,7 +294,7 @@ module_clear(PyObject *module)
     METHODS(X)
     COMPUTED(X)
 #undef X
-        Py_CLEAR(st->channel_type);
+    Py_CLEAR(st->channel_type);
     Py_CLEAR(st->attribute_type);
     Py_CLEAR(st->events_type);
     Py_CLEAR(st->deque_type);
