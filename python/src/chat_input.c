@@ -74,10 +74,22 @@ take(PyObject *self, size_t len, size_t skip)
     return rc;
 }
 
+/* last: of the terminator.  If the rest has it, too, there is another message,
+ * and the answers to both may go out together. */
 static int
-found(PyObject *self, const struct klass *k)
+found(PyObject *self, const struct klass *k, int last)
 {
-    return call_void(self, k->st->names.found_terminator);
+    struct channel *ch = channel_of(self);
+    const struct chat *c = ch->chat;
+    if (ch->event != NULL) {
+        ch->event->more = last >= 0 && c != NULL && c->len > 0 &&
+                          memchr(c->data, last, c->len) != NULL;
+    }
+    int rc = call_void(self, k->st->names.found_terminator);
+    if (ch->event != NULL) {
+        ch->event->more = false;
+    }
+    return rc;
 }
 
 /* ---- a step: 1, or 0: the rest may be the beginning of a terminator, or
@@ -110,7 +122,7 @@ take_counted(PyObject *self, const struct klass *k, PyObject *terminator)
                    : 1;
     }
     return set_terminator(self, k, 0) < 0 || take(self, n, 0) < 0 ||
-                   found(self, k) < 0
+                   found(self, k, -1) < 0
                ? -1
                : 1;
 }
@@ -125,7 +137,10 @@ take_delimited(PyObject *self, const struct klass *k, const char *needle,
         return -1;
     }
     if (m.found) {
-        return take(self, m.len, len) < 0 || found(self, k) < 0 ? -1 : 1;
+        return take(self, m.len, len) < 0 ||
+                       found(self, k, (unsigned char)needle[len - 1]) < 0
+                   ? -1
+                   : 1;
     }
     return take(self, m.len, 0) < 0 ? -1 : m.held == 0;
 }

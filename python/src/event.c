@@ -2,23 +2,39 @@
 /* event.c - events delivered to channels: `read`, `write`, `_exception` and
  * `readwrite`, and dispatcher's handlers of events.
  *
- * What a channel sends while an event of its own is delivered is kept, and
- * goes out in one piece when that ends; before that, if the program looks at
- * anything it could notice it by. */
+ * What a channel sends while it is given what has come in, and more of that is
+ * there for it, is kept, and goes out in one piece after the last; before
+ * that, if the program looks at anything it could notice it by.  With nothing
+ * more to come it is sent at once: a handler may wait for the answer. */
 #include <poll.h>
 
 #include "state.h"
 
 /* ---- output that waits for the end of an event ---- */
 
-static void
-undefer(struct event *e)
+void
+event_enlist(struct event *e)
 {
-    if (!e->deferred) {
+    if (e->listed) {
         return;
     }
     struct state *st = klass_of(e->channel)->st;
-    e->deferred = false;
+    e->listed = true;
+    e->prev = NULL;
+    e->next = st->pending;
+    if (e->next != NULL) {
+        e->next->prev = e;
+    }
+    st->pending = e;
+}
+
+static void
+unlist(struct event *e)
+{
+    if (!e->listed) {
+        return;
+    }
+    e->listed = false;
     if (e->next != NULL) {
         e->next->prev = e->prev;
     }
@@ -26,7 +42,7 @@ undefer(struct event *e)
         e->prev->next = e->next;
     }
     else {
-        st->deferred = e->next;
+        klass_of(e->channel)->st->pending = e->next;
     }
 }
 
@@ -34,26 +50,26 @@ bool
 event_defers(PyObject *self)
 {
     struct event *e = channel_of(self)->event;
-    if (e == NULL || e->thread != PyThread_get_thread_ident()) {
+    bool more = e != NULL && (e->more || (e->ahead != NULL && e->at < e->len));
+    if (!more || e->thread != PyThread_get_thread_ident()) {
         return false;
     }
-    if (!e->deferred) {
-        struct state *st = klass_of(self)->st;
-        e->deferred = true;
-        e->prev = NULL;
-        e->next = st->deferred;
-        if (e->next != NULL) {
-            e->next->prev = e;
-        }
-        st->deferred = e;
-    }
+    e->deferred = true;
+    event_enlist(e);
     return true;
 }
 
 int
 event_flush(PyObject *self)
 {
-    undefer(channel_of(self)->event);
+    struct event *e = channel_of(self)->event;
+    bool deferred = e->deferred;
+    e->deferred = false;
+    unlist(e);
+    ahead_sync(e);
+    if (!deferred) {
+        return 0;
+    }
     return channel_of(self)->chat != NULL ? chat_flush(self)
                                           : sender_flush(self);
 }
@@ -62,17 +78,16 @@ int
 event_flush_all(struct state *st)
 {
     unsigned long thread = PyThread_get_thread_ident();
-    struct event *e = st->deferred;
+    struct event *e = st->pending;
     while (e != NULL) {
         if (e->thread != thread) {
             e = e->next;
             continue;
         }
-        PyObject *channel = e->channel;
-        if (event_flush(channel) < 0) {
+        if (event_flush(e->channel) < 0) {
             return -1;
         }
-        e = st->deferred; /* anything may have happened */
+        e = st->pending; /* anything may have happened */
     }
     return 0;
 }
@@ -80,10 +95,8 @@ event_flush_all(struct state *st)
 static void
 event_begin(struct event *e, struct channel *ch)
 {
-    e->channel = (PyObject *)ch;
-    e->thread = PyThread_get_thread_ident();
-    e->deferred = false;
-    e->prev = e->next = NULL;
+    *e = (struct event){.channel = (PyObject *)ch,
+                        .thread = PyThread_get_thread_ident()};
     ch->event = e;
 }
 
@@ -92,7 +105,7 @@ static int
 event_end(struct event *e, struct channel *ch, struct event *outer)
 {
     int rc = 0;
-    if (e->deferred) {
+    if (e->listed) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
         rc = event_flush((PyObject *)ch);
@@ -224,7 +237,7 @@ call_handler(const struct state *st, PyObject *obj, enum kind kind)
 }
 
 static int
-call_event(const struct state *st, PyObject *obj, enum kind kind)
+call_event(const struct state *st, PyObject *obj, enum kind kind, bool greedy)
 {
     if (!is_channel(st, obj)) {
         return call_handler(st, obj, kind);
@@ -234,7 +247,16 @@ call_event(const struct state *st, PyObject *obj, enum kind kind)
     struct event *outer = ch->event;
     Py_INCREF(obj);
     event_begin(&event, ch);
+    event.greedy =
+        greedy && kind == EVENT_READ &&
+        channel_is(obj, KLASS_READ_EVENT, st->names.handle_read_event);
+    unsigned life = ch->life;
     int rc = call_handler(st, obj, kind);
+    size_t before = 0;
+    while (rc == 0 && ch->life == life && ahead_more(&event, obj, before)) {
+        before = event.at;
+        rc = call_void(obj, st->names.handle_read);
+    }
     if (event_end(&event, ch, outer) < 0) {
         rc = -1;
     }
@@ -300,9 +322,9 @@ route(const struct events *ev, PyObject *obj, bool quietly)
 }
 
 int
-events_deliver(struct events *ev, PyObject *obj, enum kind kind)
+events_deliver(struct events *ev, PyObject *obj, enum kind kind, bool greedy)
 {
-    int rc = call_event(ev->st, obj, kind);
+    int rc = call_event(ev->st, obj, kind, greedy);
     return rc < 0 ? route(ev, obj, false) : 0;
 }
 
@@ -325,7 +347,7 @@ is_reading(const struct state *st, PyObject *obj)
 }
 
 static int
-deliver_flags(const struct state *st, PyObject *obj, int flags)
+deliver_flags(const struct state *st, PyObject *obj, int flags, bool greedy)
 {
     static const struct {
         int flag;
@@ -340,7 +362,7 @@ deliver_flags(const struct state *st, PyObject *obj, int flags)
         if (is_channel(st, obj)) {
             channel_of(obj)->received = false;
         }
-        if (call_event(st, obj, steps[i].kind) < 0) {
+        if (call_event(st, obj, steps[i].kind, greedy) < 0) {
             return -1;
         }
         if (is_over(st, obj, life)) {
@@ -355,9 +377,9 @@ deliver_flags(const struct state *st, PyObject *obj, int flags)
 }
 
 int
-events_readwrite(struct events *ev, PyObject *obj, int flags)
+events_readwrite(struct events *ev, PyObject *obj, int flags, bool greedy)
 {
-    int rc = deliver_flags(ev->st, obj, flags);
+    int rc = deliver_flags(ev->st, obj, flags, greedy);
     return rc < 0 ? route(ev, obj, true) : 0;
 }
 
@@ -381,7 +403,7 @@ deliver_method(PyObject *self, const char *name, PyObject *const *args,
         return NULL;
     }
     Py_INCREF(obj);
-    int rc = events_deliver((struct events *)self, obj, kind);
+    int rc = events_deliver((struct events *)self, obj, kind, false);
     Py_DECREF(obj);
     return none_or_error(rc);
 }
@@ -428,7 +450,8 @@ events_readwrite_method(PyObject *self, PyObject *args, PyObject *kwargs)
                                      &flags)) {
         return NULL;
     }
-    return none_or_error(events_readwrite((struct events *)self, obj, flags));
+    return none_or_error(
+        events_readwrite((struct events *)self, obj, flags, false));
 }
 
 /* ---- the type ---- */

@@ -292,8 +292,8 @@ sweep(struct events *ev, struct batch *b, enum kind kind)
         }
         int rc = is_there(b, r);
         if (rc > 0) {
-            rc = invalid ? events_readwrite(ev, r->obj, POLLNVAL)
-                         : events_deliver(ev, r->obj, kind);
+            rc = invalid ? events_readwrite(ev, r->obj, POLLNVAL, false)
+                         : events_deliver(ev, r->obj, kind, true);
         }
         if (rc < 0) {
             return -1;
@@ -318,7 +318,8 @@ deliver_poll(struct events *ev, struct batch *b)
     for (size_t i = 0; i < b->n; i++) {
         int rc = is_there(b, &b->at[i]);
         if (rc > 0) {
-            rc = events_readwrite(ev, b->at[i].obj, poll_flags(&b->at[i]));
+            rc = events_readwrite(ev, b->at[i].obj, poll_flags(&b->at[i]),
+                                  true);
         }
         if (rc < 0) {
             return -1;

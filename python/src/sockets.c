@@ -275,8 +275,8 @@ recv_into_bytes(int fd, size_t size)
     return data;
 }
 
-static PyObject *
-recv_directly(struct state *st, int fd, size_t size)
+PyObject *
+direct_recv_bytes(struct state *st, int fd, size_t size)
 {
     if (size > COPIED) {
         return recv_into_bytes(fd, size);
@@ -314,7 +314,7 @@ channel_recv(PyObject *self, PyObject *size)
     Py_ssize_t n = PyLong_CheckExact(size) ? PyLong_AsSsize_t(size) : -1;
     PyErr_Clear(); /* of a number that is too large: it's the socket's */
     PyObject *data = n > 0 && socket_direct(ch, &d)
-                         ? recv_directly(st, d.fd, (size_t)n)
+                         ? ahead_recv(self, &d, (size_t)n)
                          : call_socket(self, st, st->names.recv, size);
     if (data == NULL) {
         return channel_io_failed(self, "recv") < 0

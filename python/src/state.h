@@ -169,8 +169,8 @@ struct state {
     struct registry *registries;
     struct state *next; /* of the same interpreter; dictwatch.c */
     int watcher;
-    /* event.c: events whose output waits for their end */
-    struct event *deferred;
+    /* event.c: events that are not all done */
+    struct event *pending;
     char *scratch; /* SCRATCH_SIZE bytes, unless somebody has them */
 };
 
@@ -262,6 +262,7 @@ struct channel {
     bool exposed;          /* somebody may have its dictionary */
     bool closing_told;     /* handle_close is being called by recv or send */
     bool received;         /* recv has returned something */
+    bool bulk;             /* more comes in than is asked for at once */
 };
 
 /* The one way from an object to its part in C. */
@@ -341,13 +342,21 @@ enum kind {
     EVENT_EXPT
 };
 
-/* The delivery of one event to a channel.  Output of its own is sent at its
- * end, in one piece. */
+/* The delivery of one event to a channel.  What has come in is read ahead
+ * (ahead.c), what goes out is gathered. */
 struct event {
-    struct event *prev, *next; /* in state.deferred */
+    struct event *prev, *next; /* in state.pending */
     PyObject *channel;
     unsigned long thread;
-    bool deferred;
+    bool listed;   /* there is something to do before anybody looks: */
+    bool deferred; /* output to send, … */
+    char *ahead;   /* … input to take: the first `at` of `len` bytes here */
+    size_t at, len;
+    int fd;
+    bool more;   /* what has come in is not all handled */
+    bool greedy; /* it comes from a pass: reading ahead is allowed */
+    bool tried;  /* and was tried */
+    bool full;   /* the last recv() got all that it asked for */
 };
 
 /* `asyncore`'s half of the module: what is looked up in its globals. */
@@ -358,16 +367,20 @@ struct events {
 };
 
 extern PyType_Spec events_spec;
-/* What `read`, `write` and `_exception` do; 0 or -1. */
-int events_deliver(struct events *ev, PyObject *obj, enum kind kind);
+/* What `read`, `write` and `_exception` do; 0 or -1.  greedy: a pass does it,
+ * all that can be read may be. */
+int events_deliver(struct events *ev, PyObject *obj, enum kind kind,
+                   bool greedy);
 /* What `readwrite` does with flags of poll(); 0 or -1. */
-int events_readwrite(struct events *ev, PyObject *obj, int flags);
+int events_readwrite(struct events *ev, PyObject *obj, int flags, bool greedy);
 /* Is that errno in `_DISCONNECTED`?  1, 0, -1. */
 int events_disconnected(PyObject *events, int code);
 /* A global of asyncore; borrowed; NULL without exception. */
 PyObject *events_global(const struct events *ev, PyObject *name);
-/* May output of the channel wait for the end of the event? */
+/* May output of the channel wait, since there is more for it to handle? */
 bool event_defers(PyObject *self);
+/* There is something to do before anybody looks. */
+void event_enlist(struct event *e);
 /* What waits goes out now: of the channel; of all that this thread serves. */
 int event_flush(PyObject *self);
 int event_flush_all(struct state *st);
@@ -375,7 +388,7 @@ int event_flush_all(struct state *st);
 static inline bool
 event_has_deferred(const struct channel *ch)
 {
-    return ch->event != NULL && ch->event->deferred;
+    return ch->event != NULL && ch->event->listed;
 }
 
 /* ---- sockets.c: genuine sockets, without their methods ----------------- */
@@ -392,6 +405,7 @@ bool socket_direct(struct channel *ch, struct direct *ret);
 int socket_init(struct state *st);
 /* recv(2), signals heeded; -1 with exception. */
 Py_ssize_t direct_recv(int fd, char *buffer, size_t len, int flags);
+PyObject *direct_recv_bytes(struct state *st, int fd, size_t size);
 /* What dispatcher.send does with bytes on such a socket: how many were sent,
  * or -1. */
 Py_ssize_t channel_send_bytes(PyObject *self, int fd, const char *data,
@@ -405,6 +419,15 @@ int channel_io_failed(PyObject *self, const char *function);
 /* dispatcher's send and recv. */
 PyObject *channel_send(PyObject *self, PyObject *data);
 PyObject *channel_recv(PyObject *self, PyObject *size);
+
+/* ---- ahead.c: reading ahead -------------------------------------------- */
+
+/* recv() on such a socket. */
+PyObject *ahead_recv(PyObject *self, const struct direct *d, size_t size);
+/* After handle_read: is there more for another one? */
+bool ahead_more(struct event *e, PyObject *self, size_t before);
+/* Take from the kernel what the program has got; forget the rest. */
+void ahead_sync(struct event *e);
 
 /* ---- sender.c ---------------------------------------------------------- */
 

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/* ahead.c - reading ahead, unseen.
+ *
+ * A program that reads 8 KiB of a long message is called for each 8 KiB of it,
+ * and each time the kernel is.  Within the delivery of one event, what has
+ * come in is looked at in one piece (MSG_PEEK), the program is called until
+ * it has got all of it, and then as much is taken from the kernel without
+ * being copied again (MSG_TRUNC).  Before the program can get at the socket in
+ * any other way, exactly what it has got is taken; so it never finds anything
+ * missing there, whatever it does with it: TLS, another process.  Who has the
+ * socket object besides the channel gets none of this. */
+#include <sys/socket.h>
+
+#include "state.h"
+
+static bool
+is_allowed(const struct event *e, const struct direct *d)
+{
+    return e != NULL && e->greedy && d->type == SOCK_STREAM &&
+           (d->family == AF_INET || d->family == AF_INET6) &&
+           Py_REFCNT(d->sock) == 1 && e->thread == PyThread_get_thread_ident();
+}
+
+static void
+peek(struct event *e, const struct state *st, int fd)
+{
+    char *buffer = scratch_take((struct state *)(uintptr_t)st);
+    if (buffer == NULL) {
+        PyErr_Clear(); /* then without */
+        return;
+    }
+    ssize_t n = recv(fd, buffer, SCRATCH_SIZE, MSG_PEEK);
+    if (n <= 0) {
+        scratch_give((struct state *)(uintptr_t)st, buffer);
+        return; /* recv() will say what it is */
+    }
+    e->ahead = buffer;
+    e->at = 0;
+    e->len = (size_t)n;
+    e->fd = fd;
+    event_enlist(e);
+}
+
+void
+ahead_sync(struct event *e)
+{
+    char *buffer = e->ahead;
+    if (buffer == NULL) {
+        return;
+    }
+    e->ahead = NULL;
+    size_t left = e->at;
+    while (left > 0) {
+        ssize_t n = recv(e->fd, NULL, left, MSG_TRUNC);
+        if (n <= 0) {
+            break; /* reset meanwhile: there is nothing to take any more */
+        }
+        left -= (size_t)n;
+    }
+    scratch_give(klass_of(e->channel)->st, buffer);
+}
+
+static PyObject *
+serve(struct event *e, struct channel *ch, size_t size)
+{
+    size_t left = e->len - e->at;
+    size_t n = size < left ? size : left;
+    if (e->at == 0) {
+        ch->bulk = left > size;
+    }
+    PyObject *data =
+        PyBytes_FromStringAndSize(e->ahead + e->at, (Py_ssize_t)n);
+    if (data != NULL) {
+        e->at += n;
+    }
+    return data;
+}
+
+PyObject *
+ahead_recv(PyObject *self, const struct direct *d, size_t size)
+{
+    struct channel *ch = channel_of(self);
+    struct event *e = ch->event;
+    struct state *st = klass_of(self)->st;
+    if (!is_allowed(e, d)) {
+        return direct_recv_bytes(st, d->fd, size);
+    }
+    if (ch->bulk && !e->tried) {
+        e->tried = true;
+        peek(e, st, d->fd);
+    }
+    if (e->ahead != NULL && e->at < e->len) {
+        return serve(e, ch, size);
+    }
+    ahead_sync(e);
+    PyObject *data = direct_recv_bytes(st, d->fd, size);
+    e->full = data != NULL && (size_t)PyBytes_GET_SIZE(data) == size;
+    return data;
+}
+
+/* Is the channel as it was when the event came, but for what it has read? */
+static bool
+is_reading(PyObject *self, const struct klass *k)
+{
+    struct channel *ch = channel_of(self);
+    const struct names *n = &k->st->names;
+    const unsigned facts = KLASS_READABLE | KLASS_FLAGS | KLASS_RECV;
+    return (k->facts & facts) == facts &&
+           channel_get(ch, n->connected) == Py_True &&
+           channel_get(ch, n->readable) == NULL && !ch->exposed;
+}
+
+bool
+ahead_more(struct event *e, PyObject *self, size_t before)
+{
+    const struct klass *k = klass_of(self);
+    if (!e->greedy || !is_reading(self, k)) {
+        return false;
+    }
+    if (e->ahead != NULL) {
+        return e->at > before && e->at < e->len;
+    }
+    struct direct d;
+    if (!e->full || e->tried || !socket_direct(channel_of(self), &d) ||
+        !is_allowed(e, &d)) {
+        return false;
+    }
+    e->tried = true;
+    peek(e, k->st, d.fd);
+    channel_of(self)->bulk = e->ahead != NULL;
+    return e->ahead != NULL;
+}
