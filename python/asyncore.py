@@ -12,6 +12,7 @@ what a program may look at and replace: every function below is looked up
 among the globals of this module whenever it is needed.
 """
 
+import heapq
 import os
 import select
 import socket
@@ -80,20 +81,32 @@ def poll(timeout=0.0, map=None):
     """Serve what is ready, waiting at most timeout seconds, with select()."""
     if map is None:
         map = socket_map
+    if id(map) in _calls:
+        timeout = _run_calls(timeout, map)
     if map and not _events.serve(timeout, map, False):
         _select_pass(timeout, map)
+    if id(map) in _calls:
+        _run_calls(None, map)
 
 
 def poll2(timeout=0.0, map=None):
     """Serve what is ready, waiting at most timeout seconds, with poll()."""
     if map is None:
         map = socket_map
+    if id(map) in _calls:
+        timeout = _run_calls(timeout, map)
     milliseconds = _milliseconds(timeout)
     if map and not _events.serve(milliseconds, map, True):
         _poll_pass(milliseconds, map)
+    if id(map) in _calls:
+        _run_calls(None, map)
 
 
 poll3 = poll2
+
+if hasattr(os, 'register_at_fork'):
+    # What waits to be sent goes out before, not from both processes.
+    os.register_at_fork(before=_asyncore.before_fork)
 
 
 def _milliseconds(timeout):
@@ -526,3 +539,141 @@ if os.name == 'posix':
             self.socket = file_wrapper(fd)
             self._fileno = self.socket.fileno()
             self.add_channel()
+
+
+# ---- what the original lacked ---------------------------------------------
+#
+# Not brought along by `from asyncore import *`.
+
+# Of maps that have calls to make: by the map's id, it and a _Calls.
+_calls = {}
+
+
+class _Calls:
+    """Calls that are to be made by the loop of a map, by time."""
+
+    def __init__(self, map):
+        self.map = map
+        self.heap = []
+        self.added = 0
+        self.waker = None
+
+    def add(self, when, call):
+        self.added += 1
+        heapq.heappush(self.heap, (when, self.added, call))
+
+    def run(self):
+        """Make those that are due now; returns when the next one is."""
+        now = time.monotonic()
+        last = self.added
+        while self.heap and self.heap[0][0] <= now:
+            if self.heap[0][1] > last:
+                break
+            _, _, call = heapq.heappop(self.heap)
+            if not call.cancelled:
+                call.function(*call.args)
+        while self.heap and self.heap[0][2].cancelled:
+            heapq.heappop(self.heap)
+        return self.heap[0][0] if self.heap else None
+
+
+class _Call:
+    """A call that can be cancelled."""
+
+    __slots__ = ('function', 'args', 'cancelled')
+
+    def __init__(self, function, args):
+        self.function = function
+        self.args = args
+        self.cancelled = False
+
+    def cancel(self):
+        """Do not make it."""
+        self.cancelled = True
+
+
+class _Waker(dispatcher):
+    """The end of a socket pair by which other threads end the wait."""
+
+    def __init__(self, map):
+        ours, self.theirs = socket.socketpair()
+        self.theirs.setblocking(False)
+        dispatcher.__init__(self, ours, map)
+
+    def writable(self):
+        return False
+
+    def handle_read(self):
+        try:
+            self.recv(4096)
+        except BlockingIOError:
+            pass
+
+    def handle_close(self):
+        self.close()
+
+    def wake(self):
+        try:
+            self.theirs.send(b'.')
+        except OSError:
+            pass  # full: it is awake
+
+
+def _calls_of(map):
+    if map is None:
+        map = socket_map
+    entry = _calls.get(id(map))
+    if entry is None:
+        entry = _calls.setdefault(id(map), _Calls(map))
+    return entry
+
+
+def _run_calls(timeout, map):
+    """Make the calls of a map that are due; returns how long to wait."""
+    calls = _calls[id(map)]
+    following = calls.run()
+    if following is None:
+        if calls.waker is None:
+            _calls.pop(id(map), None)
+        return timeout
+    left = max(0.0, following - time.monotonic())
+    return left if timeout is None or timeout > left else timeout
+
+
+def call_later(delay, function, *args, map=None):
+    """Have the loop of a map call function(*args) after delay seconds.
+
+    An exception of it leaves the loop.  Returns an object whose cancel()
+    prevents the call.  The loop does not wait for calls once its map is
+    empty.
+    """
+    call = _Call(function, args)
+    _calls_of(map).add(time.monotonic() + max(0.0, delay), call)
+    return call
+
+
+def call_soon_threadsafe(function, *args, map=None):
+    """Have the loop of a map call function(*args) as soon as it can; from any
+    thread, also while it waits.
+
+    The first call for a map, from the thread of its loop or before that runs,
+    adds a channel to it by which the others wake it; close_all() removes it.
+    """
+    calls = _calls_of(map)
+    call = _Call(function, args)
+    if calls.waker is None or calls.waker._fileno is None:
+        calls.waker = _Waker(calls.map)
+    calls.add(time.monotonic(), call)
+    calls.waker.wake()
+    return call
+
+
+def backend(map=None):
+    """What serves a map: 'epoll', 'poll', or 'python', where it is none that
+    the core can serve or was not served yet."""
+    return _asyncore.backend(socket_map if map is None else map) or 'python'
+
+
+if __name__ == '__main__':
+    import _asyncore_main
+    sys.exit(_asyncore_main.main())

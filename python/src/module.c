@@ -239,6 +239,12 @@ add_methods(PyObject *module)
 }
 
 static int
+add_version(PyObject *module)
+{
+    return PyModule_AddStringConstant(module, "version", asyncore_version());
+}
+
+static int
 find_deque(struct state *st)
 {
     PyObject *module = PyImport_ImportModule("collections");
@@ -258,8 +264,9 @@ module_exec(PyObject *module)
     only_state = st;
 #endif
     return intern_names(&st->names) < 0 || add_types(module) < 0 ||
-                   add_methods(module) < 0 || find_deque(st) < 0 ||
-                   socket_init(st) < 0 || dictwatch_init(st) < 0
+                   add_methods(module) < 0 || add_version(module) < 0 ||
+                   find_deque(st) < 0 || socket_init(st) < 0 ||
+                   dictwatch_init(st) < 0
                ? -1
                : 0;
 }
@@ -326,6 +333,16 @@ static PyMethodDef module_methods[] = {
     {"chat_begin", chat_begin, METH_O,
      PyDoc_STR("chat_begin($module, chat, /)\n--\n\n"
                "Empty buffers and an empty queue.")},
+    {"backends", registry_backends, METH_NOARGS,
+     PyDoc_STR("backends($module)\n--\n\n"
+               "The names of those that this platform has, best first.")},
+    {"before_fork", registry_before_fork, METH_NOARGS,
+     PyDoc_STR("before_fork($module)\n--\n\n"
+               "Send what waits, or both processes would.")},
+    {"fileno", registry_fileno, METH_O,
+     PyDoc_STR("fileno($module, map, /)\n--\n\n"
+               "A descriptor that is readable when a channel of the map is "
+               "ready, or None.")},
     {"backend", registry_backend, METH_O,
      PyDoc_STR("backend($module, map, /)\n--\n\n"
                "What serves a map: its name, or None.")},

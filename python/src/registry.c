@@ -491,3 +491,53 @@ registry_backend(PyObject *module, PyObject *map)
     }
     return PyUnicode_FromString(reg->core->backend->name);
 }
+
+PyObject *
+registry_fileno(PyObject *module, PyObject *map)
+{
+    struct state *st = state_of(module);
+    if (!PyDict_CheckExact(map)) {
+        Py_RETURN_NONE;
+    }
+    struct registry *reg = registry_find(st, map);
+    if (reg == NULL) {
+        reg = registry_make(st, map);
+    }
+    if (reg == NULL || reg->waiting) {
+        Py_RETURN_NONE;
+    }
+    reg->core->all.live = reg->count;
+    int fd = asyncore_map_fileno(reg->core);
+    if (fd < 0) {
+        Py_RETURN_NONE;
+    }
+    reg->fixed = true; /* it stays as long as somebody watches it */
+    return PyLong_FromLong(fd);
+}
+
+PyObject *
+registry_before_fork(PyObject *module, PyObject *unused)
+{
+    (void)unused;
+    if (event_flush_all(state_of(module)) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+registry_backends(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    PyObject *list = PyList_New(0);
+    const char *const *name = asyncore_backends();
+    for (; list != NULL && *name != NULL; name++) {
+        PyObject *text = PyUnicode_FromString(*name);
+        if (text == NULL || PyList_Append(list, text) < 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(text);
+    }
+    return list;
+}

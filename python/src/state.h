@@ -465,5 +465,8 @@ void registry_free_all(struct state *st);
 PyObject *events_serve(PyObject *self, PyObject *const *args,
                        Py_ssize_t nargs);
 PyObject *registry_backend(PyObject *module, PyObject *map);
+PyObject *registry_backends(PyObject *module, PyObject *unused);
+PyObject *registry_fileno(PyObject *module, PyObject *map);
+PyObject *registry_before_fork(PyObject *module, PyObject *unused);
 
 #endif
