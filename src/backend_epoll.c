@@ -67,12 +67,9 @@ _Static_assert((unsigned)EPOLLIN == (unsigned)ASYNCORE__READ &&
  * stream a receive may be short and leave something: these two tell. */
 #define EDGES ((uint32_t)(EPOLLIN | EPOLLPRI | EPOLLRDHUP) | (uint32_t)EPOLLET)
 
-static inline unsigned
+static unsigned
 from_epoll(uint32_t events)
 {
-    if (events == (uint32_t)EPOLLIN) {
-        return ASYNCORE__READ; /* as nearly all of them are */
-    }
     bool hup = (events & (uint32_t)(EPOLLHUP | EPOLLERR)) != 0;
     bool error = (events & (uint32_t)EPOLLERR) != 0;
     return (events & SAME) | (hup ? (unsigned)ASYNCORE__HUP : 0) |
@@ -236,8 +233,16 @@ settle(struct asyncore_map *map)
     return 0;
 }
 
-static inline int
-report(struct asyncore_map *map, const struct epoll_event *event)
+/* An edge: something may be left of it until a receive was short. */
+static inline void
+expect_receive(struct asyncore_map *map, struct asyncore_dispatcher *d)
+{
+    asyncore__set(d, ASYNCORE__UNSETTLED);
+    map->unsettled++;
+}
+
+ASYNCORE__COLD static int
+report_other(struct asyncore_map *map, const struct epoll_event *event)
 {
     struct state *st = map->state;
     int fd = (int)(uint32_t)event->data.u64;
@@ -247,15 +252,31 @@ report(struct asyncore_map *map, const struct epoll_event *event)
     if (slot->d == NULL || slot->generation != generation) {
         st->haunted |= fd != map->wake_fd[0];
     }
-    else if (slot->scratch) {
-        asyncore__set(slot->d, ASYNCORE__UNSETTLED);
-        map->unsettled++;
+    else if (*by_edge(map, fd)) {
+        expect_receive(map, slot->d);
         if (event->events != (uint32_t)EPOLLIN) {
             map->unsettled++; /* settled only by a look at the event */
             mask &= slot->armed | (unsigned)ASYNCORE__HUP;
         }
     }
     return asyncore__report(map, fd, generation, mask);
+}
+
+static inline int
+report(struct asyncore_map *map, const struct epoll_event *event)
+{
+    int fd = (int)(uint32_t)event->data.u64;
+    uint32_t generation = (uint32_t)(event->data.u64 >> 32);
+    const struct asyncore__slot *slot = &map->slots[fd];
+    if (event->events != (uint32_t)EPOLLIN || slot->d == NULL ||
+        slot->generation != generation || map->nready == map->ready_cap) {
+        return report_other(map, event);
+    }
+    if (slot->scratch) {
+        expect_receive(map, slot->d);
+    }
+    asyncore__note(map, slot, fd, ASYNCORE__READ);
+    return 0;
 }
 
 static int
@@ -278,8 +299,8 @@ wait(struct asyncore_map *map, int64_t timeout)
     }
     st->reported = st->cap > 0 ? (size_t)n : 0;
     for (int i = 0; i < n; i++) {
-        int err2 = report(map, &events[i]);
-        err = err2 < 0 ? err2 : err;
+        int failed = report(map, &events[i]);
+        err = failed < 0 ? failed : err;
     }
     return err;
 }

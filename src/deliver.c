@@ -324,9 +324,9 @@ after_read(struct asyncore_dispatcher *d, struct asyncore__life life,
 
 /* All that steps() does for a READ of a plain channel. */
 static inline int
-read_plain(struct asyncore_dispatcher *d, uint32_t generation)
+read_plain(struct asyncore_map *map, struct asyncore_dispatcher *d,
+           uint32_t generation)
 {
-    struct asyncore_map *map = d->map;
     struct asyncore__life life = {d->asyncore__life, generation, map};
     map->failed.code = 0;
     asyncore__unset(d, ASYNCORE__SERVED);
@@ -423,7 +423,7 @@ asyncore__deliver(struct asyncore_map *map, size_t first)
         bool plain_read = event.mask == ASYNCORE__READ &&
                           (slot->armed & ASYNCORE__READ) != 0 &&
                           asyncore__has(d, ASYNCORE__PLAIN);
-        rc = plain_read ? read_plain(d, event.generation)
+        rc = plain_read ? read_plain(map, d, event.generation)
                         : deliver_event(d, slot->armed, event.mask);
     }
     map->nready = first;

@@ -581,6 +581,16 @@ extern const struct asyncore__backend *const asyncore__backends[];
 ASYNCORE__COLD int asyncore__report_other(struct asyncore_map *map, int fd,
                                           uint32_t generation, unsigned mask);
 
+/* What asyncore__report() does, for a channel that is there, if there is room
+ * in map->ready. */
+static inline void
+asyncore__note(struct asyncore_map *map, const struct asyncore__slot *slot,
+               int fd, unsigned mask)
+{
+    map->ready[map->nready++] = (struct asyncore__ready){
+        fd, slot->generation, slot->d->asyncore__pos, mask};
+}
+
 /* Called by wait() for each ready descriptor.  Returns 0, or -ENOMEM: it will
  * be reported again. */
 static inline int
@@ -592,8 +602,7 @@ asyncore__report(struct asyncore_map *map, int fd, uint32_t generation,
     if (!known || map->nready == map->ready_cap) {
         return asyncore__report_other(map, fd, generation, mask);
     }
-    map->ready[map->nready++] =
-        (struct asyncore__ready){fd, generation, slot->d->asyncore__pos, mask};
+    asyncore__note(map, slot, fd, mask);
     return 0;
 }
 

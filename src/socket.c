@@ -573,11 +573,12 @@ received_none(struct asyncore_dispatcher *d, int result)
 static inline ssize_t
 received(struct asyncore_dispatcher *d, size_t len, ssize_t n)
 {
-    asyncore__set(d, ASYNCORE__SERVED);
-    if (asyncore__has(d, ASYNCORE__UNSETTLED) && n < (ssize_t)len) {
-        asyncore__unset(d, ASYNCORE__UNSETTLED); /* that was all */
+    unsigned flags = d->asyncore__flags | ASYNCORE__SERVED;
+    if ((flags & ASYNCORE__UNSETTLED) != 0 && n < (ssize_t)len) {
+        flags &= ~(unsigned)ASYNCORE__UNSETTLED; /* that was all */
         d->map->unsettled--;
     }
+    d->asyncore__flags = flags;
     return n > 0 ? n : received_none(d, (int)n);
 }
 
