@@ -2,7 +2,7 @@
 """Random programs of socket events.
 
 A program is plain data, so that it can be sent to another process, printed,
-and cut down: {"poll": bool, "ops": [op...]}, where an op is a list of its name
+and cut down: {"poll": bool, "peek": bool, "ops": [op...]}, where an op is a list of its name
 and its arguments.  Channels have numbers; an op on one that is not there does
 nothing, so that every part of a program can be left out.
 """
@@ -126,7 +126,6 @@ OPS = {
         ("handle_read_event", "handle_write_event", "handle_expt_event",
          "handle_read", "handle_write", "handle_close", "initiate_send"))]),
     "swap": (1, lambda d, _: [d.channel(), d.channel()]),
-    "fd_close": (0.3, lambda d, _: [d.channel()]),
     "patch": (1, lambda d, _: [d.choice(KINDS), d.choice(
         ("readable", "writable", "handle_read", "handle_write"))]),
     "raise": (4, lambda d, _: [d.choice(ERRORS)]),
@@ -156,4 +155,5 @@ def program(seed, number):
         ops.append([kind, spec(dice, channel, 0)])
     ops += [op(dice, 0) for _ in range(dice.randint(4, 25))]
     ops += [["pass", 3]]
-    return {"poll": dice.random() < 0.5, "ops": ops}
+    flags = {name: dice.random() < 0.5 for name in ("poll", "peek")}
+    return dict(flags, ops=ops)

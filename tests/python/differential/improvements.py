@@ -12,12 +12,17 @@ be compared to the letter.  Nothing else may differ.
              connected afterwards, and gets no handle_read() or _write().
   steps      poll2 delivers nothing more to a channel that one of its events
              has closed, and tells it its end once (bpo-13372, bpo-4501).
+  rest       poll2 tells of a hang-up once all that came before it is read: a
+             read event that received something puts it off.
   once       What handle_close() raises inside recv() is an error of its own,
-             not one of the connection that calls handle_close() again.
+             not one of the connection that calls handle_close() again; and a
+             handle_close() that sends or receives is not called by that.
   trimmed    Input is taken out of the buffer before the collector is called:
              if that raises, nothing comes twice.
   closed     No more input is parsed once the channel was closed.
   empty      Empty items of the queue cost no send() and no pass.
+  gathered   Up to 64 pieces at the front of the queue go out at once, where
+             it is the dispatcher's own send() on a socket of the usual kind.
   producer   What a producer or send() does to the queue is respected: only
              the item that was looked at is removed.
 """
@@ -25,7 +30,10 @@ be compared to the letter.  Nothing else may differ.
 import errno
 import os
 import select
+import socket
 import time
+
+PIECES = 64
 
 
 def install(asyncore, asynchat):
@@ -34,6 +42,7 @@ def install(asyncore, asynchat):
     asyncore.poll, asyncore.poll2 = core.poll, core.poll2
     asyncore.dispatcher.del_channel = core.del_channel
     asyncore.dispatcher.recv = core.recv
+    asyncore.dispatcher.send = core.send
     asyncore.dispatcher.handle_connect_event = core.handle_connect_event
     asyncore.dispatcher.handle_read_event = core.handle_read_event
     asyncore.dispatcher.handle_write_event = core.handle_write_event
@@ -51,6 +60,14 @@ def life(channel):
     return vars(channel).get(" life", 0)
 
 
+def is_open(descriptor):
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
+
+
 class Core:
     """Those of asyncore."""
 
@@ -64,7 +81,7 @@ class Core:
         self.del_channel = lambda channel, map=None: self.leave(
             channel, map, original["del_channel"]
         )
-        self.recv = method(self.on_recv)
+        self.recv, self.send = method(self.on_recv), method(self.on_send)
         for name in ("connect", "read", "write"):
             name = f"handle_{name}_event"
             setattr(self, name, method(getattr(self, "on_" + name)))
@@ -73,7 +90,15 @@ class Core:
         original(channel, map)
         vars(channel)[" life"] = life(channel) + 1
 
-    # once
+    # once and rest
+
+    def tell_close(self, channel):
+        if not vars(channel).get(" told"):
+            vars(channel)[" told"] = True
+            try:
+                channel.handle_close()
+            finally:
+                vars(channel)[" told"] = False
 
     def on_recv(self, channel, size):
         try:
@@ -81,12 +106,24 @@ class Core:
         except OSError as error:
             if error.errno not in self.asyncore._DISCONNECTED:
                 raise
-            channel.handle_close()
+            self.tell_close(channel)
             return b""
         if not data:
-            channel.handle_close()
+            self.tell_close(channel)
             return b""
+        vars(channel)[" received"] = True
         return data
+
+    def on_send(self, channel, data):
+        try:
+            return channel.socket.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            if error.errno not in self.asyncore._DISCONNECTED:
+                raise
+            self.tell_close(channel)
+            return 0
 
     # connected
 
@@ -152,6 +189,8 @@ class Core:
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
+            ready = None
+        if ready is None:
             self.close_invalid(channels, map)
             return
         module = self.asyncore
@@ -164,11 +203,8 @@ class Core:
 
     def close_invalid(self, channels, map):
         for key, channel in channels.items():
-            try:
-                os.fstat(key)
-            except OSError:
-                if map.get(key) is channel:
-                    self.asyncore.readwrite(channel, select.POLLNVAL)
+            if not is_open(key) and map.get(key) is channel:
+                self.asyncore.readwrite(channel, select.POLLNVAL)
 
     def poll2(self, timeout=0.0, map=None):
         if not map:
@@ -182,22 +218,32 @@ class Core:
         channels = self.channels
         for key, flags in poller.poll(timeout * 1000):
             if map.get(key) is channels[key]:
-                self.asyncore.readwrite(Steps(channels[key]), flags)
+                steps = Steps(channels[key], flags)
+                self.asyncore.readwrite(steps, flags)
 
 
 class Steps:
     """A channel for readwrite, until it is closed."""
 
-    def __init__(self, channel):
+    def __init__(self, channel, flags):
         self.channel = channel
         self.life = life(channel)
+        self.hangs_up = not flags & (select.POLLERR | select.POLLNVAL)
+        self.put_off = self.failed = False
 
     def step(self, name):
-        if life(self.channel) == self.life:
+        if life(self.channel) != self.life:
+            return
+        try:
             getattr(self.channel, name)()
+        except BaseException:
+            self.failed = True
+            raise
 
     def handle_read_event(self):
+        vars(self.channel)[" received"] = False
         self.step("handle_read_event")
+        self.put_off = self.hangs_up and vars(self.channel)[" received"]
 
     def handle_write_event(self):
         self.step("handle_write_event")
@@ -206,7 +252,10 @@ class Steps:
         self.step("handle_expt_event")
 
     def handle_close(self):
-        self.step("handle_close")
+        if self.failed:
+            self.channel.handle_close()
+        elif not self.put_off:
+            self.step("handle_close")
 
     def handle_error(self):
         self.channel.handle_error()
@@ -293,13 +342,33 @@ class Chat:
             del chat.producer_fifo[0]
 
     def send(self, chat, first):
+        pieces = self.front(chat)
+        data = b"".join(pieces) if pieces else first[:chat.ac_out_buffer_size]
         try:
-            sent = chat.send(first[:chat.ac_out_buffer_size])
+            sent = chat.send(data)
         except OSError:
             chat.handle_error()
             return
         fifo = chat.producer_fifo
-        if sent and fifo and fifo[0] is first:
+        if not sent or not fifo or fifo[0] is not first:
+            return
+        for piece in pieces or [first]:
             del fifo[0]
-            if first[sent:]:
-                fifo.appendleft(first[sent:])
+            if sent < len(piece):
+                fifo.appendleft(piece[sent:])
+                return
+            sent -= len(piece)
+
+    # gathered
+
+    def front(self, chat):
+        """The pieces that go out together; none: the first one alone."""
+        sock = chat.socket
+        if type(sock) is not socket.socket or sock.fileno() < 0:
+            return []
+        pieces = []
+        for item in chat.producer_fifo:
+            if not isinstance(item, bytes) or len(pieces) == PIECES:
+                break
+            pieces.append(item)
+        return pieces

@@ -9,6 +9,7 @@ after every step.
 import collections
 import errno
 import gc
+import itertools
 import json
 import os
 import re
@@ -61,8 +62,8 @@ def brief(value):
 class World:
     """A program that runs: its channels, their peers, its trace."""
 
-    def __init__(self, use_poll):
-        self.use_poll = use_poll
+    def __init__(self, use_poll, peek):
+        self.use_poll, self.peek = use_poll, peek
         self.trace = []
         self.depth = 0
         self.channels = {}
@@ -139,17 +140,27 @@ class World:
             self.note(" ", self.state(channel))
 
     def state(self, channel):
-        """All that can be seen of a channel."""
+        """All that can be seen of a channel, or, where the program does not
+        peek, what can be seen without touching the buffers."""
         mapped = [key == channel._fileno for key, value in self.map.items()
                   if value is channel]
         words = [self.name(channel), self.flags(channel), mapped,
                  channel._fileno is None]
+        if not self.peek:
+            return " ".join(map(str, words))
         for name in ("out_buffer", "ac_in_buffer", "terminator"):
             if hasattr(channel, name):
                 words.append(brief(getattr(channel, name)))
-        fifo = getattr(channel, "producer_fifo", ())
-        words.append([brief(item) for item in fifo])
+        words += self.queue(getattr(channel, "producer_fifo", ()))
         return " ".join(map(str, words))
+
+    def queue(self, fifo):
+        """Items, but neighbouring bytes as one."""
+        for _, group in itertools.groupby(fifo, type):
+            items = list(group)
+            if isinstance(items[0], bytes):
+                items = [b"".join(items)]
+            yield from map(brief, items)
 
     def do_pass(self, count):
         if self.depth > 2:
@@ -427,15 +438,6 @@ class World:
         if one and two:
             one.socket, two.socket = two.socket, one.socket
 
-    def do_fd_close(self, number):
-        def close(channel):
-            if isinstance(channel.socket, socket.socket):
-                fd = channel.socket.detach()
-                if fd >= 0:
-                    os.close(fd)
-
-        return self.on(number, close)
-
     def do_patch(self, kind, name):
         """The class is patched, or is as it was again."""
         owner = self.kinds[kind]
@@ -679,10 +681,12 @@ class Output:
 
 def perform(program, output):
     """Run one program; its trace."""
-    world = output.world = World(program["poll"])
+    world = output.world = World(program["poll"], program["peek"])
     try:
         for op in program["ops"]:
             world.top(op)
+        world.peek = True
+        world.top(["pass", 1])
     except TooLong:
         world.trace.append("too long")
     finally:
