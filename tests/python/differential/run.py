@@ -60,6 +60,11 @@ class Worker:
             raise Crash
         return line
 
+    def end(self):
+        """Its exit status, once there is nothing more to do."""
+        self.process.stdin.close()
+        return self.process.wait()
+
     def ask(self, program):
         try:
             self.process.stdin.write(json.dumps(program) + "\n")
@@ -187,7 +192,12 @@ def main():
     for program in failed[: arguments.show]:
         explain(workers, shrink(workers, program))
     print(f"{arguments.count} programs, {events} lines of trace")
-    print(f"{arguments.count - len(failed)} passed, {len(failed)} failed")
+    ends = [worker.end() for worker in workers]
+    if any(ends):
+        print(f"did not end well: status {ends}")
+        failed.append(None)
+    passed = max(arguments.count - len(failed), 0)
+    print(f"{passed} passed, {len(failed)} failed")
     return bool(failed)
 
 
