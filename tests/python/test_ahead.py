@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: MIT
+"""Nothing is seen of reading ahead, nor of gathering what is sent.
+
+A program that uses its socket besides the channel finds there what it would
+find without the channel: the bytes that were not asked for yet, and the effect
+of every send that has returned.
+"""
+
+import array
+import fcntl
+import os
+import select
+import socket
+import subprocess
+import sys
+import termios
+import threading
+import unittest
+
+import kit
+from kit import asynchat, asyncore
+
+
+class Scripted(kit.Reader):
+    """Its handle_read is the test's."""
+
+    def handle_read(self):
+        self.script(self)
+
+
+class ReadingTest(kit.TestCase):
+    """A handler receives a part; the rest is still in the socket."""
+
+    families = (None, "tcp")
+
+    def run_handler(self, script, data=b"0123456789", size=None):
+        """Each time over, the channel has been read from a few times
+        before, so that whatever it learns of itself it has learnt."""
+        for family in self.families:
+            near, far = self.pair(family)
+            channel = Scripted(near)
+            channel.script = lambda channel: channel.recv(65536)
+            for _ in range(20):
+                far.send(b"warm")
+                kit.settle(near)
+                self.step()
+            seen = []
+            channel.script = lambda channel: seen.append(script(channel))
+            far.send(data)
+            kit.settle(near)
+            self.step(size or 1)
+            yield seen, channel, far
+
+    @kit.each_poller
+    def test_socket_recv(self):
+        def script(channel):
+            return channel.recv(3), channel.socket.recv(3)
+
+        for seen, _, _ in self.run_handler(script):
+            self.assertEqual(seen, [(b"012", b"345")])
+
+    @kit.each_poller
+    def test_many_small_reads(self):
+        """One by one, and then the socket's turn."""
+        def script(channel):
+            return [channel.recv(1) for _ in range(5)] + [
+                channel.socket.recv(99)
+            ]
+
+        want = [b"0", b"1", b"2", b"3", b"4", b"56789"]
+        for seen, _, _ in self.run_handler(script):
+            self.assertEqual(seen, [want])
+
+    @kit.each_poller
+    def test_peek_and_count(self):
+        def script(channel):
+            channel.recv(4)
+            count = array.array("i", [0])
+            fcntl.ioctl(channel.socket, termios.FIONREAD, count)
+            peeked = channel.socket.recv(99, socket.MSG_PEEK)
+            return count[0], peeked, channel.recv(99)
+
+        for seen, _, _ in self.run_handler(script):
+            self.assertEqual(seen, [(6, b"456789", b"456789")])
+
+    @kit.each_poller
+    def test_select(self):
+        """What select says inside the handler, and after it."""
+        def script(channel):
+            channel.recv(4)
+            return bool(select.select([channel.socket], [], [], 0)[0])
+
+        for seen, channel, _ in self.run_handler(script):
+            self.assertEqual(seen, [True])
+            ready = select.select([channel.socket], [], [], 0)[0]
+            self.assertEqual(ready, [channel.socket])
+            self.assertEqual(channel.socket.recv(99), b"456789")
+
+    @kit.each_poller
+    def test_rest_comes_again(self):
+        """What was not read is an event of the next pass, in every kind
+        of loop."""
+        for seen, channel, _ in self.run_handler(lambda c: c.recv(4), size=2):
+            self.assertEqual(seen, [b"0123", b"4567"])
+            ready = select.select([channel.socket], [], [], 0)[0]
+            for _ in ready:
+                asyncore.read(channel)
+            self.assertEqual(seen, [b"0123", b"4567", b"89"])
+
+    @kit.each_poller
+    def test_dup_and_fileno(self):
+        def script(channel):
+            first = channel.recv(2)
+            second = os.read(channel.socket.fileno(), 2)
+            with channel.socket.dup() as other:
+                third = other.recv(2)
+            return first + second + third + channel.recv(99)
+
+        for seen, _, _ in self.run_handler(script):
+            self.assertEqual(seen, [b"0123456789"])
+
+    @kit.each_poller
+    def test_makefile(self):
+        def script(channel):
+            first = channel.recv(2)
+            channel.socket.setblocking(True)
+            with channel.socket.makefile("rb", 0) as file:
+                return first, file.read(8)
+
+        for seen, _, _ in self.run_handler(script):
+            self.assertEqual(seen, [(b"01", b"23456789")])
+
+    @kit.each_poller
+    def test_handed_to_a_thread(self):
+        """The rest of the conversation is another thread's."""
+        def script(channel):
+            first = channel.recv(2)
+            channel.del_channel()
+            sock, result = channel.socket, []
+            sock.setblocking(True)
+
+            def read():
+                result.append(sock.recv(99))
+
+            thread = threading.Thread(target=read)
+            thread.start()
+            thread.join(kit.PATIENCE)
+            return first, result
+
+        for seen, _, _ in self.run_handler(script):
+            self.assertEqual(seen, [(b"01", [b"23456789"])])
+
+    @kit.each_poller
+    def test_handed_to_a_process(self):
+        """As inetd does it."""
+        def script(channel):
+            channel.recv(2)
+            channel.del_channel()
+            channel.socket.setblocking(True)
+            program = "import os; os.write(1, os.read(0, 99).swapcase())"
+            return subprocess.check_output(
+                [sys.executable, "-c", program], stdin=channel.socket
+            )
+
+        for seen, _, _ in self.run_handler(script, b"abcdef"):
+            self.assertEqual(seen, [b"CDEF"])
+
+    @kit.each_poller
+    def test_handed_to_another_channel(self):
+        def script(channel):
+            first = channel.recv(2)
+            channel.del_channel()
+            heir = kit.Reader(channel.socket)
+            heir.handle_read()
+            return first, heir.data
+
+        for seen, _, _ in self.run_handler(script):
+            self.assertEqual(seen, [(b"01", b"23456789")])
+
+    @kit.each_poller
+    def test_chat_and_its_socket(self):
+        """A chat reads as much as it says, and not a byte more."""
+        for family in self.families:
+            near, far = self.pair(family)
+            chat = asynchat.async_chat(near)
+            chat.ac_in_buffer_size = 6
+            chat.collect_incoming_data = lambda data: None
+            chat.set_terminator(b"\n")
+            body = []
+            chat.found_terminator = lambda: body.append(near.recv(99))
+            far.send(b"head5\n" + b"body")
+            kit.settle(near)
+            self.step()
+            self.assertEqual(body, [b"body"])
+
+
+class SendingTest(kit.TestCase):
+    """What a send has taken is out when it returns."""
+
+    def in_handler(self, script, kind=asynchat.async_chat, family=None):
+        """Run the script in a handle_read; before, the channel has sent a
+        few times there."""
+        near, far = self.pair(family)
+        channel = kind(near)
+        far.settimeout(kit.PATIENCE)
+        result = []
+
+        def handle_read():
+            near.recv(99)
+            steps[0]()
+
+        def warm():
+            push(b"w")
+
+        def last():
+            result.append(script(channel, far, push))
+
+        push = getattr(channel, "push", channel.send)
+        channel.handle_read = handle_read
+        channel.handle_error = self.again
+        steps = [warm]
+        for _ in range(20):
+            far.send(b"go")
+            kit.settle(near)
+            self.step()
+            self.assertEqual(far.recv(9), b"w")
+        steps[0] = last
+        far.send(b"go")
+        kit.settle(near)
+        self.step()
+        return result[0]
+
+    @staticmethod
+    def again():
+        raise
+
+    kinds = (asynchat.async_chat, asyncore.dispatcher_with_send)
+
+    @kit.each_poller
+    def test_it_is_there(self):
+        """The peer has it before the handler ends: somebody may wait for
+        the answer there."""
+        def script(channel, far, push):
+            push(b"request")
+            return far.recv(99)
+
+        for kind in self.kinds:
+            self.assertEqual(self.in_handler(script, kind), b"request")
+
+    @kit.each_poller
+    def test_order_is_kept(self):
+        def script(channel, far, push):
+            push(b"one,")
+            channel.socket.send(b"two,")
+            push(b"three,")
+            os.write(channel.socket.fileno(), b"four,")
+            push(b"five")
+            return far.recv(99)
+
+        for kind in self.kinds:
+            got = self.in_handler(script, kind)
+            self.assertEqual(got, b"one,two,three,four,five")
+
+    @kit.each_poller
+    def test_shutdown(self):
+        def script(channel, far, push):
+            push(b"last")
+            channel.socket.shutdown(socket.SHUT_WR)
+            return far.recv(9), far.recv(9)
+
+        for kind in self.kinds:
+            got = self.in_handler(script, kind)
+            self.assertEqual(got, (b"last", b""))
+
+    @kit.each_poller
+    def test_close(self):
+        def script(channel, far, push):
+            push(b"last")
+            channel.close()
+            return far.recv(9), far.recv(9)
+
+        for kind in self.kinds:
+            got = self.in_handler(script, kind)
+            self.assertEqual(got, (b"last", b""))
+
+    @kit.each_poller
+    def test_error_in_push(self):
+        """The end is told inside push, where the peer is gone."""
+        def script(channel, far, push):
+            far.close()
+            calls = []
+            channel.handle_close = lambda: calls.append("close")
+            push(b"x")
+            seen = list(calls)
+            channel.close()
+            return seen
+
+        for kind in self.kinds:
+            self.assertEqual(self.in_handler(script, kind), ["close"])
+
+    @kit.each_poller
+    def test_queue_after_push(self):
+        """What went out is not in the queue any more."""
+        def script(channel, far, push):
+            push(b"x")
+            if isinstance(channel, asynchat.async_chat):
+                return len(channel.producer_fifo)
+            return len(channel.out_buffer)
+
+        for kind in self.kinds:
+            self.assertEqual(self.in_handler(script, kind), 0)
+
+    @kit.each_poller
+    def test_fork(self):
+        """The child has nothing left to send a second time."""
+        def script(channel, far, push):
+            push(b"once")
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            return far.recv(99)
+
+        for kind in self.kinds:
+            self.assertEqual(self.in_handler(script, kind), b"once")
+
+    @kit.each_poller
+    def test_exit(self):
+        """A handler that ends the process has sent what it pushed."""
+        near, far = self.pair()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                chat = asynchat.async_chat(near)
+                chat.handle_read = lambda: (chat.push(b"bye"), os._exit(0))
+                far.send(b"go")
+                self.step()
+            finally:
+                os._exit(1)
+        status = os.waitpid(pid, 0)[1]
+        self.assertEqual(status, 0)
+        near.close()
+        self.assertEqual(far.recv(9), b"bye")
+
+    @kit.each_poller
+    def test_exception_after_push(self):
+        """ExitNow leaves the loop; what was pushed before is out."""
+        near, far = self.pair()
+        chat = asynchat.async_chat(near)
+
+        def handle_read():
+            near.recv(9)
+            chat.push(b"bye")
+            raise asyncore.ExitNow
+
+        chat.handle_read = handle_read
+        far.send(b"go")
+        self.assertRaises(asyncore.ExitNow, self.step)
+        far.setblocking(False)
+        self.assertEqual(far.recv(9), b"bye")
+
+    @kit.each_poller
+    def test_push_to_another(self):
+        """A handler of one pushes to another, which is closed next."""
+        one, far_one = self.pair()
+        two, far_two = self.pair()
+        first, second = asynchat.async_chat(one), asynchat.async_chat(two)
+
+        def handle_read():
+            one.recv(9)
+            second.push(b"to two")
+            second.close_when_done()
+            second.handle_write()
+
+        first.handle_read = handle_read
+        far_one.send(b"go")
+        self.step()
+        self.assertEqual(far_two.recv(9), b"to two")
+        self.assertEqual(far_two.recv(9), b"")
+
+
+if __name__ == "__main__":
+    unittest.main()
