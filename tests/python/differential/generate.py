@@ -2,14 +2,19 @@
 """Random programs of socket events.
 
 A program is plain data, so that it can be sent to another process, printed,
-and cut down: {"poll": bool, "peek": bool, "ops": [op...]}, where an op is a list of its name
-and its arguments.  Channels have numbers; an op on one that is not there does
-nothing, so that every part of a program can be left out.
+and cut down: {"poll": bool, "peek": bool, "ops": [op...]}, where an op is a
+list of its name and its arguments.  Channels have numbers; an op on one that
+is not there does nothing, so that every part of a program can be left out.
+
+Left out are descriptors that are closed behind their channels' backs, also by
+channels that exchange sockets: epoll does not tell of those, so that it is a
+matter of time when they are noticed.  test_functions.py has them.
 """
 
 import random
 
-KINDS = "plain deaf sender chat chat chat mute events file pipe".split()
+KINDS = """plain deaf sender chat chat mute events file pipe lean
+    lean_sender lean_chat lean_chat""".split()
 FAMILIES = ("unix", "unix", "tcp")
 PREDICATES = ("base", "base", "traced", "never", "reading", "writing")
 ERRORS = "key pipe reset space again exit interrupt generator memory".split()
@@ -125,7 +130,6 @@ OPS = {
     "event": (1, lambda d, _: [d.channel(), d.choice(
         ("handle_read_event", "handle_write_event", "handle_expt_event",
          "handle_read", "handle_write", "handle_close", "initiate_send"))]),
-    "swap": (1, lambda d, _: [d.channel(), d.channel()]),
     "patch": (1, lambda d, _: [d.choice(KINDS), d.choice(
         ("readable", "writable", "handle_read", "handle_write"))]),
     "raise": (4, lambda d, _: [d.choice(ERRORS)]),

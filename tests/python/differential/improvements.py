@@ -21,8 +21,8 @@ be compared to the letter.  Nothing else may differ.
              if that raises, nothing comes twice.
   closed     No more input is parsed once the channel was closed.
   empty      Empty items of the queue cost no send() and no pass.
-  gathered   Up to 64 pieces at the front of the queue go out at once, where
-             it is the dispatcher's own send() on a socket of the usual kind.
+  gathered   All pieces at the front of the queue go out at once, where it is
+             the dispatcher's own send() on a socket of the usual kind.
   producer   What a producer or send() does to the queue is respected: only
              the item that was looked at is removed.
 """
@@ -32,8 +32,6 @@ import os
 import select
 import socket
 import time
-
-PIECES = 64
 
 
 def install(asyncore, asynchat):
@@ -368,7 +366,7 @@ class Chat:
             return []
         pieces = []
         for item in chat.producer_fifo:
-            if not isinstance(item, bytes) or len(pieces) == PIECES:
+            if not isinstance(item, bytes):
                 break
             pieces.append(item)
         return pieces
