@@ -143,14 +143,19 @@ def strip(program):
     return program
 
 
-def explain(workers, program):
-    """The program and both traces, from a little before they part."""
-    one, two = run(workers, program)
+def explain(workers, program, one, two):
+    """The program and both traces, from a little before they part; cut
+    down, unless it takes the programs before it to see that again."""
+    if differs(workers, program):
+        program = shrink(workers, program)
+        one, two = run(workers, program)
+    else:
+        print("not by itself:")
     print("poll" if program["poll"] else "select")
     for op in program["ops"]:
         print(" ", json.dumps(op))
     part = 0
-    while one[part : part + 1] == two[part : part + 1]:
+    while one[part : part + 1] == two[part : part + 1] != []:
         part += 1
     for line in one[max(part - 12, 0) : part]:
         print("   ", line)
@@ -188,9 +193,9 @@ def main():
         one, two = run(workers, program)
         events += len(one)
         if one != two:
-            failed.append(program)
-    for program in failed[: arguments.show]:
-        explain(workers, shrink(workers, program))
+            failed.append((program, one, two))
+    for program, one, two in failed[: arguments.show]:
+        explain(workers, program, one, two)
     print(f"{arguments.count} programs, {events} lines of trace")
     ends = [worker.end() for worker in workers]
     if any(ends):
