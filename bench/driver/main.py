@@ -8,7 +8,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import time
 
 from . import (
     callgrind,
@@ -23,22 +22,6 @@ from . import (
 )
 
 DOCS = pathlib.Path(__file__).parent.parent.parent / "docs"
-
-
-@dataclasses.dataclass
-class Plan:
-    """How much is done."""
-
-    full: bool
-    rounds: int
-    seconds: float
-    deadline: float  # after that nothing is repeated
-
-    def wants(self, scenario, text):
-        """A scenario that is asked for, or part of the run."""
-        if text:
-            return text in scenario.name
-        return self.full or scenario.short
 
 
 class Run:
@@ -61,11 +44,17 @@ class Run:
             print(f"left out: {reason}", file=sys.stderr)
         return missing
 
+    def wants(self, scenario):
+        """One that is asked for, or part of the run."""
+        if self.args.scenario:
+            return self.args.scenario in scenario.name
+        return self.args.full or scenario.short
+
     def timed(self, wanted):
         """Scenario by scenario, with a table of each."""
         for scenario in wanted:
             group = self.groups[scenario.group]
-            if group and self.plan.wants(scenario, self.args.scenario):
+            if group and self.wants(scenario):
                 result = timing.measure(
                     self.generator, scenario, group, self.plan
                 )
@@ -76,7 +65,7 @@ class Run:
         """Those of a group that are counted: all, or only the yardstick and
         ours."""
         members = [each for each in self.groups[group] if not each.asked_for]
-        return members if self.plan.full else members[:2]
+        return members if self.args.full else members[:2]
 
     def calls(self):
         """System calls."""
@@ -125,7 +114,7 @@ class Run:
 
     def framing(self):
         """The programs that print tables of their own."""
-        rounds = str(max(7, self.plan.rounds))
+        rounds = str(self.plan.rounds)
         for name in ("bench_lines", "bench_match"):
             done = subprocess.run(
                 [str(self.build / "bench" / name), rounds],
@@ -201,7 +190,7 @@ def parse(argv):
     )
     parser.add_argument("--rounds", type=int, help="default: 3; 7 if --full")
     parser.add_argument(
-        "--seconds", type=float, help="of a measurement; default: 0.25; 0.5"
+        "--seconds", type=float, help="of a measurement; default: 0.2; 0.5"
     )
     parser.add_argument(
         "--only",
@@ -247,10 +236,9 @@ def main(argv=None):
         return
     if len(os.sched_getaffinity(0)) < 2:
         print("run: one CPU: server and generator share it", file=sys.stderr)
-    plan = Plan(
-        args.full,
-        args.rounds or (7 if args.full else 3),
-        args.seconds or (0.5 if args.full else 0.25),
-        time.monotonic() + (1500 if args.full else 120),
+    plan = timing.Plan(
+        rounds=args.rounds or (7 if args.full else 3),
+        seconds=args.seconds or (0.5 if args.full else 0.2),
+        spare=300 if args.full else 30,
     )
     Run(args, plan).go()

@@ -126,8 +126,8 @@ def start(server, prefix=(), cpu=SERVER_CPU):
 
 # What polls before it sleeps does so for as many microseconds.
 SPIN = "50"
-# A worker's handler hashes a message as often, which takes some 20 µs.
-WORK = "250"
+# A worker's handler hashes a message as often, which takes some 70 µs.
+WORK = "1000"
 
 
 def c_groups(build):

@@ -39,9 +39,10 @@ class Rounds(unittest.TestCase):
             timing.round_of(measures, turn)
         self.assertEqual("".join(order), "abc" "bca" "cab" "abc")
 
-    def kept(self, results, wanted, deadline=float("inf")):
+    def kept(self, results, wanted, spare=100):
         coming = iter(results)
-        return timing.rounds_of({"a": lambda: next(coming)}, wanted, deadline)
+        plan = timing.Plan(wanted, 1, spare)
+        return timing.rounds_of({"a": lambda: next(coming)}, plan)
 
     def test_disturbed_rounds_are_repeated(self):
         rounds, disturbed = self.kept(
@@ -61,7 +62,7 @@ class Rounds(unittest.TestCase):
         self.assertEqual(disturbed, 3)
 
     def test_no_time_left(self):
-        rounds, disturbed = self.kept([result(1, 0.5)] * 3, 3, deadline=0)
+        rounds, disturbed = self.kept([result(1, 0.5)] * 3, 3, spare=0)
         self.assertEqual((len(rounds), disturbed), (3, 3))
 
 
