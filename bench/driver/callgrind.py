@@ -2,12 +2,13 @@
 """Instructions and allocations per message, and which functions have them.
 
 callgrind counts what runs in user space, libc included: the same in each run,
-however busy the machine is.  A server is run twice, with n and 3 n messages;
-the difference is what 2 n messages take, without start, set-up and end."""
+however busy the machine is.  The counters are set to zero when all connections
+are open, and read when all messages have come back."""
 
 import dataclasses
 import os
 import re
+import subprocess
 import tempfile
 
 from . import servers
@@ -25,20 +26,17 @@ class Profile:
     inclusive: dict = dataclasses.field(default_factory=dict)
     files: dict = dataclasses.field(default_factory=dict)
 
-    def per_message(self, other, messages):
-        """What is more here than there, for each of so many messages."""
+    def per_message(self, messages):
+        """The same for each of so many messages."""
 
-        def difference(mine, others):
-            return {
-                name: (mine[name] - others.get(name, 0)) / messages
-                for name in mine
-            }
+        def share(counts):
+            return {name: count / messages for name, count in counts.items()}
 
         return Profile(
-            (self.total - other.total) / messages,
-            (self.allocations - other.allocations) / messages,
-            difference(self.own, other.own),
-            difference(self.inclusive, other.inclusive),
+            self.total / messages,
+            self.allocations / messages,
+            share(self.own),
+            share(self.inclusive),
             self.files,
         )
 
@@ -105,7 +103,19 @@ def parse(lines):
     return parser.profile
 
 
-def _run(generator, server, load, messages):
+def _ask(pid, what):
+    """Have valgrind do something: it can be asked at any time, while a signal
+    would wait for the server to come out of the kernel."""
+    subprocess.run(
+        ["vgdb", f"--pid={pid}", what],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+
+
+def count(generator, server, load, messages):
+    """Returns the Profile of a message."""
     with tempfile.TemporaryDirectory() as root:
         path = os.path.join(root, "callgrind.out")
         valgrind = (
@@ -114,20 +124,11 @@ def _run(generator, server, load, messages):
             "--tool=callgrind",
             f"--callgrind-out-file={path}",
         )
+        more = ("--warmup=0", "--seconds=100", f"--messages={messages}")
         with servers.start(server, prefix=valgrind) as running:
-            generator.run(
-                running,
-                load,
-                "--warmup=0",
-                "--seconds=100",
-                f"--messages={messages}",
-            )
-        with open(path, encoding="utf-8") as file:
-            return parse(file)
-
-
-def count(generator, server, load, messages):
-    """Returns the Profile of a message."""
-    few = _run(generator, server, load, messages)
-    many = _run(generator, server, load, 3 * messages)
-    return many.per_message(few, 2 * messages)
+            with generator.paused(running, load, *more) as measure:
+                _ask(running.pid, "zero")
+                measure()
+                _ask(running.pid, "dump")
+        with open(f"{path}.1", encoding="utf-8") as file:
+            return parse(file).per_message(messages)

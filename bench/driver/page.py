@@ -12,6 +12,7 @@ OURS = set(summary.OURS.values())
 
 # Of these the functions are listed.
 PROFILED = ("1 of 1", "50 of 50", "churn", "lines, 50 of 50, 16 deep")
+IDLE = "100 active, 8000 idle"  # memory is that of these
 RATES = ("64 B at 1", "1 stream, per KiB", "8 streams, per KiB")
 
 
@@ -56,6 +57,15 @@ class Page:
     def python_summary(self):
         """The drop-in beside the others."""
         return summary.python_costs(self.python)
+
+    def resources(self):
+        """Calls, instructions, allocations, memory."""
+        idle = [each for each in self.c if each["name"] == IDLE]
+        return summary.resources(
+            self._counted("calls"),
+            self._counted("instructions"),
+            idle[0] if idle else None,
+        )
 
     def rates(self):
         """Where the rate counts."""

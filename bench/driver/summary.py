@@ -35,6 +35,52 @@ def c_costs(results):
     return table(head, rows) if rows else NOTHING
 
 
+def _counts(results, name, value):
+    """{label: value} of what was counted under that name."""
+    for result in results:
+        if result["name"] == name:
+            return {
+                label: value(found)
+                for label, found in result["servers"].items()
+            }
+    return {}
+
+
+def resources(calls, instructions, idle):
+    """What an echo and a connection take: a row for each server."""
+
+    def total(counts):
+        return sum(counts.values())
+
+    columns = {
+        "calls an echo": _counts(calls, "64 B at 50", total),
+        "calls a connection": _counts(calls, "churn", total),
+        "instructions an echo": _counts(
+            instructions, "50 of 50", lambda found: found["total"]
+        ),
+        "allocations an echo": _counts(
+            instructions, "50 of 50", lambda found: found["allocations"]
+        ),
+        "B/idle": {
+            label: store.median(idle, label, "rss_per_idle")
+            for label in (idle or {"labels": []})["labels"]
+        },
+    }
+    digits = (2, 1, 0, 2, 0)
+    labels = [label for column in columns.values() for label in column]
+    rows = [
+        [
+            label,
+            *(
+                number(column.get(label), n)
+                for column, n in zip(columns.values(), digits)
+            ),
+        ]
+        for label in dict.fromkeys(labels)
+    ]
+    return table(["server", *columns], rows) if rows else NOTHING
+
+
 def _rates(result):
     first, unit = result["labels"][0], result["unit"]
     rows = [

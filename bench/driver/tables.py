@@ -140,7 +140,7 @@ def instructions(results):
                     f"{result['name']}: {label}",
                     number(found["total"], 0),
                     number(found["total"] / bare),
-                    number(abs(found["allocations"])),
+                    number(found["allocations"]),
                 ]
             )
     head = ["server", "instructions", "times bare epoll", "allocations"]

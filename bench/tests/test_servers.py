@@ -42,7 +42,8 @@ class Servers(unittest.TestCase):
         groups = servers.c_groups(kit.BUILD)
         self.assertGreater(self.check_group(groups["echo"], ECHO), 0)
         self.assertGreater(self.check_group(groups["lines"], LINES), 0)
-        self.check_group(groups["workers"], ECHO)
+        # They have work to do, by the byte.
+        self.check_group(groups["workers"], ECHO[:3])
 
     def test_python(self):
         groups = servers.python_groups(kit.BUILD, servers.find_pythons(None))
