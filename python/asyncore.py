@@ -413,6 +413,7 @@ class dispatcher(_asyncore.channel):
 
     # Last: the defaults above mean the module.
     socket = _asyncore.attribute()
+    _map = _asyncore.attribute()
 
 
 class dispatcher_with_send(dispatcher):

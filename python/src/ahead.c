@@ -61,13 +61,10 @@ ahead_sync(struct event *e)
 }
 
 static PyObject *
-serve(struct event *e, struct channel *ch, size_t size)
+serve(struct event *e, size_t size)
 {
     size_t left = e->len - e->at;
     size_t n = size < left ? size : left;
-    if (e->at == 0) {
-        ch->bulk = left > size;
-    }
     PyObject *data =
         PyBytes_FromStringAndSize(e->ahead + e->at, (Py_ssize_t)n);
     if (data != NULL) {
@@ -88,9 +85,10 @@ ahead_recv(PyObject *self, const struct direct *d, size_t size)
     if (ch->bulk && !e->tried) {
         e->tried = true;
         peek(e, st, d->fd);
+        ch->bulk = e->ahead != NULL && e->len > size;
     }
     if (e->ahead != NULL && e->at < e->len) {
-        return serve(e, ch, size);
+        return serve(e, size);
     }
     ahead_sync(e);
     PyObject *data = direct_recv_bytes(st, d->fd, size);

@@ -53,17 +53,22 @@ channel_get(const struct channel *ch, PyObject *name)
     return ch->dict != NULL ? PyDict_GetItemWithError(ch->dict, name) : NULL;
 }
 
+/* A dictionary of its own: one that shares its keys with those of the class's
+ * other instances has room for all that any of them might have. */
+int
+channel_make_dict(struct channel *ch)
+{
+    if (ch->dict == NULL) {
+        ch->dict = PyDict_New();
+    }
+    return ch->dict != NULL ? 0 : -1;
+}
+
 int
 channel_put(struct channel *ch, PyObject *name, PyObject *value)
 {
-    if (ch->dict == NULL) {
-        PyObject *dict = PyObject_GenericGetDict((PyObject *)ch, NULL);
-        if (dict == NULL) {
-            return -1;
-        }
-        Py_DECREF(dict); /* the channel has one, too */
-    }
-    return PyDict_SetItem(ch->dict, name, value);
+    return channel_make_dict(ch) < 0 ? -1
+                                     : PyDict_SetItem(ch->dict, name, value);
 }
 
 /* Whoever has the dictionary may change it unnoticed. */

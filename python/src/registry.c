@@ -13,6 +13,13 @@
  * that was closed behind its channel. */
 #define SMALL 64
 
+/* What serves more of them. */
+#if defined(__linux__)
+#define LARGE "epoll"
+#else
+#define LARGE "poll"
+#endif
+
 /* Maps of one pass only leave registries behind. */
 #define MOST_REGISTRIES 16
 
@@ -433,7 +440,8 @@ struct registry *
 registry_make(struct state *st, PyObject *map)
 {
     const char *name = asyncore__getenv("ASYNCORE_BACKEND");
-    bool fixed = name != NULL && name[0] != '\0';
+    bool fixed = name != NULL &&
+                 (strcmp(name, "epoll") == 0 || strcmp(name, "poll") == 0);
     struct registry *reg = PyMem_Calloc(1, sizeof *reg);
     if (reg == NULL) {
         return NULL;
@@ -470,8 +478,7 @@ registry_choose(struct registry *reg)
     if (reg->fixed || (small ? reg->count <= SMALL : reg->count > SMALL / 2)) {
         return 0;
     }
-    const char *best = small ? asyncore__backends[0]->name : "poll";
-    int err = asyncore_map_set_backend(core, best);
+    int err = asyncore_map_set_backend(core, small ? LARGE : "poll");
     if (err < 0 && err != -ENOSYS) {
         errno = -err;
         PyErr_SetFromErrno(PyExc_OSError);

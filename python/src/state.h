@@ -282,6 +282,7 @@ extern PyType_Spec channel_spec;
 PyObject *channel_life(PyObject *module, PyObject *arg);
 /* An item of the instance's dictionary; borrowed; NULL without exception. */
 PyObject *channel_get(const struct channel *ch, PyObject *name);
+int channel_make_dict(struct channel *ch);
 int channel_put(struct channel *ch, PyObject *name, PyObject *value);
 
 /* The class of a channel, up to date; never NULL. */
