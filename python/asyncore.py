@@ -487,10 +487,12 @@ if os.name == 'posix':
             self.fd = os.dup(fd)
 
         def __del__(self):
-            if self.fd >= 0:
-                warnings.warn("unclosed file %r" % self, ResourceWarning,
-                              source=self)
-            self.close()
+            try:
+                if self.fd >= 0:
+                    warnings.warn("unclosed file %r" % self, ResourceWarning,
+                                  source=self)
+            finally:
+                self.close()
 
         def recv(self, *args):
             """Read."""

@@ -444,14 +444,17 @@ static PyObject *
 events_readwrite_method(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     static char *names[] = {"obj", "flags", NULL};
-    PyObject *obj;
-    int flags;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "Oi:readwrite", names, &obj,
-                                     &flags)) {
+    PyObject *obj, *number;
+    struct events *ev = (struct events *)self;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OO:readwrite", names, &obj,
+                                     &number)) {
         return NULL;
     }
-    return none_or_error(
-        events_readwrite((struct events *)self, obj, flags, false));
+    long flags = PyLong_AsLong(number);
+    if (flags == -1 && PyErr_Occurred()) {
+        return none_or_error(route(ev, obj, true));
+    }
+    return none_or_error(events_readwrite(ev, obj, (int)flags, false));
 }
 
 /* ---- the type ---- */

@@ -150,14 +150,18 @@ update(struct watch *w)
 }
 
 int
-interest_apply(struct registry *reg)
+interest_apply(struct registry *reg, uint64_t last)
 {
     for (size_t i = 0; i < reg->nlate; i++) {
         asyncore__arm(reg->core, reg->late[i], 0);
     }
     reg->nlate = 0;
-    while (reg->touched.next != &reg->touched) {
-        struct watch *w = reg->touched.next;
+    struct watch *next = NULL;
+    for (struct watch *w = reg->touched.next; w != &reg->touched; w = next) {
+        next = w->next;
+        if (w->seq > last) {
+            continue;
+        }
         registry_untouch(w);
         if (update(w) < 0) {
             registry_touch(w);

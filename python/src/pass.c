@@ -395,8 +395,9 @@ prepare(struct registry *reg, bool use_poll)
         registry_touch_all(reg);
     }
     /* Before anybody is asked: who was touched may become one of them. */
-    if (interest_apply(reg) < 0 || interest_ask(reg) < 0 ||
-        interest_apply(reg) < 0) {
+    uint64_t last = reg->last_seq;
+    if (interest_apply(reg, last) < 0 || interest_ask(reg) < 0 ||
+        interest_apply(reg, last) < 0) {
         return -1;
     }
     return registry_choose(reg) < 0 ? -1 : 1;

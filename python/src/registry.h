@@ -80,8 +80,9 @@ int registry_invalid(struct watch *w);
 /* Serve it by poll while it is small, by epoll when it is not. */
 int registry_choose(struct registry *reg);
 
-/* interest.c: bring the core up to date; 0 or -1 */
+/* interest.c: bring the core up to date; 0 or -1.  Who came after `last` has
+ * to wait for the next pass. */
 int interest_ask(struct registry *reg);
-int interest_apply(struct registry *reg);
+int interest_apply(struct registry *reg, uint64_t last);
 
 #endif

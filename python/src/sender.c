@@ -296,7 +296,7 @@ static PyObject *
 sender_initiate_send(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    if (initiate(self, SIZE_MAX) < 0) {
+    if (initiate(self, MOST) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -391,7 +391,7 @@ send_data(PyObject *self, PyObject *data)
         channel_touch(ch);
     }
     return channel_is(self, KLASS_SENDER, k->st->names.initiate_send)
-               ? initiate(self, SIZE_MAX)
+               ? initiate(self, MOST)
                : call_void(self, k->st->names.initiate_send);
 }
 
