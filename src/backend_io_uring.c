@@ -42,6 +42,22 @@ asyncore__uring_entry(struct asyncore__uring *u)
     return sqe;
 }
 
+/* All connections that a request takes have one place for their address, so
+ * it is of use for the last of them; the first listener has it. */
+static void
+ask_for_peer(struct asyncore__uring *u, int fd, struct io_uring_sqe *sqe)
+{
+    const struct asyncore_dispatcher *d = u->map->slots[fd].d;
+    if (asyncore__has(d, ASYNCORE__TCP) &&
+        (u->peer_of < 0 || u->peer_of == fd)) {
+        u->peer_of = fd;
+        u->peer_fd = -1;
+        u->peer.len = sizeof u->peer.u;
+        sqe->addr = (uintptr_t)&u->peer.u;
+        sqe->addr2 = (uintptr_t)&u->peer.len;
+    }
+}
+
 static int
 add_shot(struct asyncore__uring *u, int fd, bool listener)
 {
@@ -53,6 +69,7 @@ add_shot(struct asyncore__uring *u, int fd, bool listener)
     c->shot = next_token(u);
     sqe->fd = fd;
     if (listener) {
+        ask_for_peer(u, fd, sqe);
         sqe->opcode = IORING_OP_ACCEPT;
         sqe->ioprio = IORING_ACCEPT_MULTISHOT;
         sqe->accept_flags = SOCK_NONBLOCK | SOCK_CLOEXEC;
@@ -353,6 +370,9 @@ on_accept(struct asyncore__uring *u, int fd, uint32_t token,
                                          URING_CONNECTION);
         if (err < 0) {
             return err;
+        }
+        if (fd == u->peer_of) {
+            u->peer_fd = cqe->res;
         }
         if ((c->want & ASYNCORE__READ) == 0) {
             asyncore__uring_mark(u, fd);
@@ -687,6 +707,7 @@ make_uring(struct asyncore_map *map)
     }
     u->map = map;
     u->event_fd = -1;
+    u->peer_of = u->peer_fd = -1;
     map->uring = u;
     asyncore__uring_enter_world(u);
     return 0;
@@ -867,6 +888,9 @@ asyncore__uring_forget(struct asyncore_map *map, int fd)
         (void)asyncore__uring_settle(map, fd);
         asyncore__uring_cancel(u, fd);
         asyncore__uring_drop(u, fd);
+        if (fd == u->peer_of) {
+            u->peer_of = u->peer_fd = -1;
+        }
         bool dirty = c->dirty;
         *c = (struct asyncore__conn){.dirty = dirty};
     }

@@ -185,6 +185,10 @@ struct asyncore__uring {
     size_t arena_used;
     struct asyncore__staged *staged;
     size_t nstaged, staged_cap;
+    /* Where the kernel writes who has connected to a listener (-1: to none),
+     * and whose that is: the last one's. */
+    struct asyncore_addr peer;
+    int peer_of, peer_fd;
     uint32_t token;
     uint32_t epoch;      /* + 1 whenever completions may have come in */
     atomic_int event_fd; /* for the loops of others, see get_fileno(); or -1 */

@@ -89,7 +89,11 @@ u_accept(struct asyncore__world *w, int fd, struct asyncore_addr *ret)
     struct asyncore__world *below = w->below;
     if (c != NULL && c->first != 0) {
         int accepted = (int)asyncore__uring_shift(u, fd).start;
-        if (below->getpeername(below, accepted, ret) < 0) {
+        if (fd == u->peer_of && accepted == u->peer_fd && u->ring != NULL &&
+            asyncore__ring_peek(u->ring) == NULL) {
+            *ret = u->peer; /* and nobody has come since */
+        }
+        else if (below->getpeername(below, accepted, ret) < 0) {
             memset(ret, 0, sizeof *ret); /* it has gone again already */
         }
         return accepted;
