@@ -357,7 +357,9 @@ class World:
         self.map.clear()
 
     def do_map_other(self):
-        """The same channels in a map of another kind."""
+        """The same channels in a map of another kind, between passes."""
+        if self.depth:
+            return
         if type(self.map) is dict:
             other = collections.OrderedDict(self.map)
         else:
