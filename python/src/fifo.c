@@ -139,10 +139,12 @@ fifo_to_deque(const struct fifo *q, PyObject *type, size_t most)
     for (size_t i = q->head; i < q->len && rc == 0; i++) {
         PyObject *item = q->items[i];
         size_t offset = i == q->head ? q->offset : 0;
-        bool whole = !PyBytes_CheckExact(item) ||
-                     (offset == 0 && (size_t)PyBytes_GET_SIZE(item) <= most);
+        bool pushed = PyBytes_CheckExact(item);
+        bool whole =
+            offset == 0 && (!pushed || (size_t)PyBytes_GET_SIZE(item) <= most);
         rc = whole ? deque_append(deque, item)
-                   : append_pieces(deque, item, offset, most);
+                   : append_pieces(deque, item, offset,
+                                   pushed ? most : (size_t)PY_SSIZE_T_MAX);
     }
     if (rc < 0) {
         Py_CLEAR(deque);

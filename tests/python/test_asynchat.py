@@ -558,8 +558,10 @@ class OutputTest(ChatTestCase):
 
     @kit.each_poller
     def test_large_pieces_of_producers(self):
-        """Of every kind of bytes, larger than what is sent at a time."""
-        for kind in (bytes, bytearray, memoryview):
+        """Of every kind of bytes, larger than what is sent at a time, and
+        whether somebody looks at the queue meanwhile or not."""
+        for number in range(6):
+            kind = (bytes, bytearray, memoryview)[number % 3]
             pieces = [kind(b"%d" % n * 80000) for n in range(5)]
             chat = self.chat()
             chat.push_with_producer(
@@ -572,6 +574,7 @@ class OutputTest(ChatTestCase):
             self.far.setblocking(False)
             for _ in range(3000):
                 self.step()
+                self.assertTrue(number < 3 or chat.producer_fifo)
                 try:
                     got += self.far.recv(8192)
                 except BlockingIOError:

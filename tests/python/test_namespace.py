@@ -168,7 +168,8 @@ class NamespaceTest(kit.TestCase):
             for path, want in table.items():
                 with self.subTest(path):
                     got = str(inspect.signature(fetch(module, path)))
-                    self.assertEqual(got, want)
+                    # In C, self has no name.
+                    self.assertEqual(got.replace("(self, /", "(self"), want)
 
     def test_where_classes_are_from(self):
         for module, names in (
@@ -229,12 +230,13 @@ class NamespaceTest(kit.TestCase):
         self.assertFalse(hasattr(asyncore.dispatcher, "__getattr__"))
 
     def test_autospec(self):
-        """Mocks of the classes know the signatures."""
+        """Mocks of the classes know the signatures, if not of what is in
+        C."""
         mock = unittest.mock.create_autospec(asyncore.dispatcher)
         channel = mock(sock=None, map={})
         channel.connect(("host", 1))
         self.assertRaises(TypeError, channel.connect)
-        self.assertRaises(TypeError, channel.recv, 1, 2)
+        channel.recv(1)
         mock = unittest.mock.create_autospec(asyncore.loop)
         mock(timeout=1, use_poll=True, map={}, count=1)
         self.assertRaises(TypeError, mock, retries=1)
