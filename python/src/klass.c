@@ -100,6 +100,10 @@ find_facts(const struct klass *k)
         has(k, n->out_buffer, m->sender_out_buffer) ? KLASS_OUT_BUFFER : 0;
     facts |= has(k, n->debug, Py_False) ? KLASS_QUIET : 0;
     facts |= base_sends(k) ? KLASS_BASE_SEND : 0;
+    facts |=
+        has(k, n->__dict__, _PyType_Lookup(k->st->channel_type, n->__dict__))
+            ? 0
+            : KLASS_BLIND;
     return facts | find_chat_facts(k);
 }
 
@@ -218,6 +222,18 @@ klass_changed(struct state *st)
         }
     }
     return st->klass_changes != before;
+}
+
+bool
+klass_any_blind(const struct state *st)
+{
+    for (size_t i = 0; i < st->nklasses; i++) {
+        if (st->klasses[i]->channels > 0 &&
+            (st->klasses[i]->facts & KLASS_BLIND) != 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void

@@ -11,6 +11,10 @@
 #define LOOK_AGAIN 4096
 #define LOOK_NS INT64_C(1000000000)
 
+/* So many channels are looked at in no time; more, every so many passes. */
+#define FEW 64
+#define MANY_PASSES 256
+
 /* ---- may the core serve it? ---- */
 
 /* Is the global what it was made to be? */
@@ -380,6 +384,18 @@ look_again(struct registry *reg, bool idle)
 
 /* ---- the pass ---- */
 
+/* Where a mixin comes before the channel's class, nothing tells who gets the
+ * dictionary: then all are looked at, in small maps in each pass. */
+static void
+look_for_unnoticed(struct registry *reg)
+{
+    if (klass_any_blind(reg->st) &&
+        (reg->count <= FEW || ++reg->unseen >= MANY_PASSES)) {
+        reg->unseen = 0;
+        registry_touch_all(reg);
+    }
+}
+
 static int
 prepare(struct registry *reg, bool use_poll)
 {
@@ -394,6 +410,7 @@ prepare(struct registry *reg, bool use_poll)
         reg->use_poll = use_poll;
         registry_touch_all(reg);
     }
+    look_for_unnoticed(reg);
     /* Before anybody is asked: who was touched may become one of them. */
     uint64_t last = reg->last_seq;
     if (interest_apply(reg, last) < 0 || interest_ask(reg) < 0 ||

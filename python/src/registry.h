@@ -50,6 +50,7 @@ struct registry {
     unsigned sync;
     unsigned depth;  /* passes running */
     unsigned passes; /* since descriptors were looked at */
+    unsigned unseen; /* passes since all were looked at */
     int64_t looked;  /* when that was */
     bool waiting;
     bool use_poll;

@@ -25,6 +25,7 @@
 
 /* Strings that are looked up often, interned. */
 #define NAMES(X)             \
+    X(__dict__)              \
     X(_DISCONNECTED)         \
     X(_events)               \
     X(_exception)            \
@@ -231,7 +232,8 @@ enum {
     KLASS_CHAT_PARTS = 1 << 15,   /* so are the buffers and the queue … */
     KLASS_CHAT_SENDS = 1 << 16,   /* … initiate_send … */
     KLASS_GET_TERMINATOR = 1 << 17, /* … get_terminator; and … */
-    KLASS_COLLECTS = 1 << 18 /* … _collect_incoming_data is what collects */
+    KLASS_COLLECTS = 1 << 18, /* … _collect_incoming_data is what collects */
+    KLASS_BLIND = 1 << 19     /* a mixin hides who gets the dictionary */
 };
 
 /* ---- channel.c --------------------------------------------------------- */
@@ -291,6 +293,8 @@ void klass_forget(struct channel *ch);
 void klass_free_all(struct state *st);
 /* Have classes with channels changed?  Finds out what they are now. */
 bool klass_changed(struct state *st);
+/* Are there classes whose channels' dictionaries may change unnoticed? */
+bool klass_any_blind(const struct state *st);
 
 #if PY_VERSION_HEX < 0x03090000
 #define Py_IS_TYPE(obj, type) (Py_TYPE(obj) == (type))
