@@ -244,13 +244,10 @@ initiate_odd(PyObject *self, const struct state *st)
     return rc;
 }
 
-/* Who is not connected learns by it that he never will be. */
+/* It tells that the peer is gone, or that there never will be one. */
 static int
-send_nothing(PyObject *self, const struct state *st)
+send_nothing(PyObject *self)
 {
-    if (channel_get(channel_of(self), st->names.connected) == Py_True) {
-        return 0;
-    }
     PyObject *data = PyBytes_FromStringAndSize(NULL, 0);
     PyObject *sent = data != NULL ? channel_send(self, data) : NULL;
     Py_XDECREF(data);
@@ -275,7 +272,7 @@ initiate(PyObject *self, size_t most)
         return initiate_odd(self, k->st);
     }
     bool had = sender_pending(ch) > 0;
-    int rc = had ? send_front(self, most) : send_nothing(self, k->st);
+    int rc = had ? send_front(self, most) : send_nothing(self);
     if (had != (sender_pending(ch) > 0)) {
         channel_touch(ch);
     }

@@ -155,6 +155,20 @@ class SenderTest(kit.TestCase):
         self.assertEqual(channel.taken(), ["close"])
         self.assertEqual(channel.out_buffer, b"x")
 
+    def test_nothing_to_send(self):
+        """Even so it is tried: that tells that the peer is gone."""
+        near, far = self.pair()
+        far.close()
+
+        class Own(kit.Recorder, asyncore.dispatcher_with_send):
+            def handle_write(self):
+                asyncore.dispatcher_with_send.handle_write(self)
+
+        channel = Own(near)
+        channel.readable, channel.writable = (lambda: False), (lambda: True)
+        self.step()
+        self.assertEqual(channel.taken(), ["close"])
+
     @kit.each_poller
     def test_before_the_connection(self):
         """What is sent while it connects goes out when it has."""
