@@ -139,11 +139,13 @@ asyncore_add_channel(struct asyncore_dispatcher *d, struct asyncore_map *map)
         return -EBUSY;
     }
     struct asyncore_map *old = d->map;
-    if (map != NULL && map != old && ASYNCORE__URING(old)) {
+    err = asyncore__map_add(map != NULL ? map : old, d);
+    if (err >= 0 && d->map != old && ASYNCORE__URING(old)) {
         err = asyncore__uring_move(old, map, d->fd);
-    }
-    if (err >= 0) {
-        err = asyncore__map_add(map != NULL ? map : old, d);
+        if (err < 0) {
+            asyncore__map_remove(d, false);
+            d->map = old;
+        }
     }
     if (err < 0) {
         return err;
