@@ -26,8 +26,12 @@ static const char *names[NBACKENDS + 1];
 static void
 fill_names(void)
 {
+    size_t n = 0;
     for (size_t i = 0; i < NBACKENDS; i++) {
-        names[i] = asyncore__backends[i]->name;
+        const struct asyncore__backend *backend = asyncore__backends[i];
+        if (backend->is_here == NULL || backend->is_here()) {
+            names[n++] = backend->name;
+        }
     }
 }
 

@@ -922,9 +922,21 @@ asyncore__uring_move(struct asyncore_map *from, struct asyncore_map *to,
     return err;
 }
 
+static bool
+is_here(void)
+{
+    struct asyncore__ring ring;
+    int err = asyncore__ring_open(&asyncore__kernel, &ring);
+    if (err >= 0) {
+        asyncore__ring_close(&asyncore__kernel, &ring);
+    }
+    return err >= 0;
+}
+
 const struct asyncore__backend asyncore__backend_io_uring = {
     .name = "io_uring",
     .may_lack = true,
+    .is_here = is_here,
     .init = init,
     .fini = fini,
     .modify = modify,

@@ -543,10 +543,11 @@ asyncore__must(bool true_, const char *what)
 /* One const table a backend.  They report, they never call user code, and
  * they reach the system through map->world only. */
 struct asyncore__backend {
-    const char *name; /* also the value of ASYNCORE_BACKEND */
-    int fd_limit;     /* serves descriptors below it; 0 = any */
-    bool tells_hup;   /* reports ASYNCORE__HUP */
-    bool may_lack;    /* init() may find that this kernel has it not */
+    const char *name;      /* also the value of ASYNCORE_BACKEND */
+    int fd_limit;          /* serves descriptors below it; 0 = any */
+    bool tells_hup;        /* reports ASYNCORE__HUP */
+    bool may_lack;         /* init() may find that this kernel has it not */
+    bool (*is_here)(void); /* … has it?  NULL = always */
     /* Make and release map->state. */
     int (*init)(struct asyncore_map *map);
     void (*fini)(struct asyncore_map *map);
