@@ -137,8 +137,12 @@ def _select_pass(timeout, map):
     try:
         ready = select.select(reading, writing, watched, timeout)
     except OSError as err:
-        if err.errno != EBADF or not _close_invalid(channels, map):
+        invalid = [fd for fd in channels if not _is_valid(fd)]
+        if err.errno != EBADF or not invalid:
             raise
+        ready = None
+    if ready is None:
+        _close_invalid(invalid, channels, map)
         return
     for fds, deliver in zip(ready, (read, write, _exception)):
         for fd in fds:
@@ -147,17 +151,21 @@ def _select_pass(timeout, map):
                 deliver(obj)
 
 
-def _close_invalid(channels, map):
-    """Close those whose descriptor somebody has closed; were there any?"""
-    found = False
-    for fd, obj in channels.items():
-        try:
-            os.fstat(fd)
-        except (OSError, TypeError, OverflowError):
-            if map.get(fd) is obj:
-                found = True
-                readwrite(obj, select.POLLNVAL)
-    return found
+def _is_valid(fd):
+    """Is it open?"""
+    try:
+        os.fstat(fd)
+    except (OSError, TypeError, OverflowError):
+        return False
+    return True
+
+
+def _close_invalid(invalid, channels, map):
+    """Close those whose descriptor somebody has closed."""
+    for fd in invalid:
+        obj = map.get(fd)
+        if obj is not None and obj is channels[fd]:
+            readwrite(obj, select.POLLNVAL)
 
 
 def _poll_pass(milliseconds, map):
