@@ -202,13 +202,16 @@ static int
 send_all(struct asyncore_dispatcher *d, struct asyncore__outq *q)
 {
     struct asyncore__life life = asyncore__life(d);
-    for (int i = 0; i < SENDS_PER_PASS; i++) {
+    for (int i = 0;; i++) {
         if (!asyncore__same(d, life) || asyncore__outq_empty(q) ||
             asyncore__has(d, ASYNCORE__BLOCKED)) {
             return 0;
         }
         if (q->head->busy) {
             return 0; /* it is being asked, further out */
+        }
+        if (i == SENDS_PER_PASS) {
+            break;
         }
         bool dry = q->head->kind == ASYNCORE__SOURCE &&
                    q->head->start == q->head->end;

@@ -1483,6 +1483,29 @@ short_sends_of_everything(void **state)
     }
 }
 
+/* As many calls as a channel may make in one pass, to the last. */
+static void
+queue_that_ends_where_the_pass_gives_up(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", 0);
+    static char stream[16 * 64];
+    kit_bytes(stream, 0, sizeof stream);
+    kit_count_anew();
+    for (size_t i = 0; i < sizeof stream; i++) {
+        assert_int_equal(
+            asynchat_push_owned(&t->chat, stream + i, 1, NULL, NULL), 0);
+    }
+    struct text got = {0};
+    hear_all(t, &got, sizeof stream);
+    assert_memory_equal(got.at, stream, sizeof stream);
+    text_clear(&got);
+    kit_pass();
+    kit_pass();
+    assert_false(asyncore_writable(T(t))); /* there is nothing to write */
+    assert_int_equal(kit.map->slots[T(t)->fd].armed & ASYNCORE__WRITE, 0);
+}
+
 static int
 fail_in_drain(struct talk *t)
 {
@@ -1580,6 +1603,7 @@ main(void)
         TALK_TEST(push_and_the_connect_fails),
         TALK_TEST(more_pieces_than_one_call_takes),
         TALK_TEST(short_sends_of_everything),
+        TALK_TEST(queue_that_ends_where_the_pass_gives_up),
         TALK_TEST(error_out_of_drain),
         TALK_TEST(error_of_the_kernel_that_is_survived),
     };
