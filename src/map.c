@@ -479,6 +479,42 @@ rearm_all(struct asyncore_map *map, int *always, size_t *ret_n)
     return 0;
 }
 
+/* Have a fresh `backend` know what the map's knows; on failure nothing has
+ * changed, not even the latter's notes in the slots. */
+static int
+try_backend(struct asyncore_map *map, const struct asyncore__backend *backend,
+            int *always, size_t *ret_n)
+{
+    const struct asyncore__backend *old = map->backend;
+    void *old_state = map->state;
+    uint32_t *notes = NULL;
+    size_t cap = 0;
+    int err = asyncore__reserve_raw(&notes, &cap, map->nslots, sizeof *notes);
+    if (err < 0) {
+        return err;
+    }
+    for (size_t fd = 0; fd < map->nslots; fd++) {
+        notes[fd] = map->slots[fd].scratch;
+    }
+    map->backend = backend;
+    err = backend->init(map);
+    if (err >= 0) {
+        err = rearm_all(map, always, ret_n);
+        if (err < 0) {
+            backend->fini(map);
+        }
+    }
+    if (err < 0) {
+        map->backend = old;
+        map->state = old_state;
+        for (size_t fd = 0; fd < map->nslots; fd++) {
+            map->slots[fd].scratch = notes[fd];
+        }
+    }
+    asyncore__free(notes);
+    return err;
+}
+
 /* Have `backend` serve the map from now on; on failure nothing changes. */
 static int
 change_backend(struct asyncore_map *map,
@@ -490,20 +526,10 @@ change_backend(struct asyncore_map *map,
     size_t cap = 0, n = 0;
     int err = asyncore__reserve_raw(&always, &cap, map->all.live + 1,
                                     sizeof *always);
-    if (err < 0) {
-        return err;
-    }
-    map->backend = backend;
-    err = backend->init(map);
     if (err >= 0) {
-        err = rearm_all(map, always, &n);
-        if (err < 0) {
-            backend->fini(map);
-        }
+        err = try_backend(map, backend, always, &n);
     }
     if (err < 0) {
-        map->backend = old;
-        map->state = old_state;
         asyncore__free(always);
         return err;
     }

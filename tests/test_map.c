@@ -751,6 +751,77 @@ set_backend_refused_by_the_kernel_stays_where_it_was(void **state)
     tear_down(&s);
 }
 
+enum {
+    MANY = 6
+};
+
+/* One after the other is not watched for a while; the others are heard. */
+static void
+assert_each_is_watched(struct chan *c[MANY], int peer[MANY])
+{
+    for (int off = 0; off < MANY; off++) {
+        c[off]->want_read = false;
+        asyncore_touch(D(c[off]));
+        kit_pass();
+        for (int i = 0; i < MANY; i++) {
+            size_t len = c[i]->in.len;
+            kit_write(peer[i], "x", 1);
+            kit_pass();
+            assert_int_equal(c[i]->in.len, len + (i != off));
+        }
+        c[off]->want_read = true;
+        asyncore_touch(D(c[off]));
+        kit_pass();
+    }
+}
+
+/* … by the call, or for want of memory. */
+static int
+change_that_fails(const char *to, enum kit_call call, unsigned long n)
+{
+    if (call == KIT_ANY) {
+        kit_fail_alloc(n, 1);
+    }
+    else {
+        kit_fail(call, -1, n, 1, -ENOSPC);
+    }
+    int err = asyncore_map_set_backend(kit.map, to);
+    kit_heal();
+    return err;
+}
+
+static void
+change_that_fails_half_way_leaves_no_trace(void **state)
+{
+    (void)state;
+    const enum kit_call calls[] = {KIT_EPOLL_CTL, KIT_ANY};
+    struct chan *c[MANY];
+    int peer[MANY];
+    for (int i = 0; i < MANY; i++) {
+        c[i] = kit_pair_chan("c", REC_ASK | REC_TOUCH | REC_QUIET, AF_INET,
+                             &peer[i]);
+        c[i]->want_read = true;
+    }
+    kit_pass();
+    const char *before = asyncore_map_backend(kit.map);
+    for (const char *const *to = asyncore_backends(); *to != NULL; to++) {
+        for (size_t i = 0; i < COUNT(calls); i++) {
+            unsigned long n = 1;
+            while (change_that_fails(*to, calls[i], n) < 0) {
+                assert_string_equal(asyncore_map_backend(kit.map), before);
+                assert_each_is_watched(c, peer);
+                n++;
+            }
+            assert_each_is_watched(c, peer);
+            assert_int_equal(asyncore_map_set_backend(kit.map, before), 0);
+            assert_each_is_watched(c, peer);
+        }
+    }
+    for (int i = 0; i < MANY; i++) {
+        close(peer[i]);
+    }
+}
+
 /* ---- the limit of select ---- */
 
 /* A connected socket with a number that select cannot serve. */
@@ -1032,6 +1103,7 @@ main(void)
         KIT_TEST(set_backend_in_a_handler_keeps_the_rest_of_the_pass),
         KIT_TEST(set_backend_without_memory_stays_where_it_was),
         KIT_TEST(set_backend_refused_by_the_kernel_stays_where_it_was),
+        KIT_TEST(change_that_fails_half_way_leaves_no_trace),
         KIT_TEST(descriptor_beyond_select_is_erange_and_logged),
         KIT_TEST(descriptor_beyond_select_keeps_the_map_from_it),
         KIT_TEST(descriptor_beyond_select_of_a_fresh_socket_is_erange),
