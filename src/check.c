@@ -32,6 +32,8 @@ check_channel(const struct asyncore_map *map,
     asyncore__must(map->slots[d->fd].d == d, "… which is its own");
     asyncore__must(!asyncore__has(d, ASYNCORE__CLOSED | ASYNCORE__DESTROYED),
                    "… and is alive");
+    asyncore__must(!asyncore__has(d, ASYNCORE__PLAIN) || asyncore__is_plain(d),
+                   "who is marked as plain is plain");
 }
 
 static size_t

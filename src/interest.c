@@ -178,8 +178,8 @@ interest(const struct asyncore_dispatcher *d)
  * readiness to handle_read?  Nearly all are: deliver.c, socket.c and sender.c
  * then take the short way.  Whatever makes this untrue touches the channel,
  * or takes it out of its map, and thereby the mark away. */
-static bool
-is_plain(const struct asyncore_dispatcher *d)
+bool
+asyncore__is_plain(const struct asyncore_dispatcher *d)
 {
     const unsigned unusual = ASYNCORE__TOLD | ASYNCORE__EOF | ASYNCORE__SHUT |
                              ASYNCORE__LINGERING | ASYNCORE__LOST |
@@ -199,7 +199,8 @@ arm(struct asyncore_dispatcher *d)
 {
     int err = asyncore__arm(d->map, d->fd, interest(d));
     if (err >= 0) {
-        asyncore__set(d, is_plain(d) ? (unsigned)ASYNCORE__PLAIN : 0);
+        asyncore__set(d,
+                      asyncore__is_plain(d) ? (unsigned)ASYNCORE__PLAIN : 0);
         return 0;
     }
     asyncore__set(d, ASYNCORE__REFUSED);

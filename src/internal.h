@@ -649,6 +649,8 @@ void asyncore__untouch(struct asyncore_dispatcher *d);
 /* Have it destroyed by the next sweep, unless it is opened again. */
 void asyncore__bury(struct asyncore_dispatcher *d);
 void asyncore__unbury(struct asyncore_dispatcher *d);
+/* Does it deserve the mark? */
+bool asyncore__is_plain(const struct asyncore_dispatcher *d);
 /* Does the class have predicates to be asked in every pass? */
 bool asyncore__is_asked(const struct asyncore_dispatcher *d);
 /* Phases of a pass: try again whom the backend has refused; … */
