@@ -569,12 +569,14 @@ received_none(struct asyncore_dispatcher *d, int result)
     return asyncore__has(d, ASYNCORE__STREAM) ? asyncore__end_of_stream(d) : 0;
 }
 
-/* The kernel's answer to a receive of at most len bytes. */
+/* The kernel's answer to a receive of at most len bytes.  (One that failed has
+ * left what was there.) */
 static inline ssize_t
 received(struct asyncore_dispatcher *d, size_t len, ssize_t n)
 {
     unsigned flags = d->asyncore__flags | ASYNCORE__SERVED;
-    if ((flags & ASYNCORE__UNSETTLED) != 0 && n < (ssize_t)len) {
+    if ((flags & ASYNCORE__UNSETTLED) != 0 && n < (ssize_t)len &&
+        (n >= 0 || n == -EAGAIN)) {
         flags &= ~(unsigned)ASYNCORE__UNSETTLED; /* that was all */
         d->map->unsettled--;
     }

@@ -229,6 +229,23 @@ want_of_memory_for_reports_loses_no_edge(void **state)
 }
 
 static void
+bytes_that_a_failed_receive_has_left_come_again(void **state)
+{
+    (void)state;
+    int peer;
+    struct chan *c = tcp_chan("a", 0, &peer);
+    c->react[ON_ERROR] = react_nothing;
+    kit_write(peer, "abc", 3);
+    kit_fail(KIT_RECV, D(c)->fd, 1, 1, -ENOMEM);
+    kit_pass();
+    assert_int_equal(c->in.len, 0);
+    assert_int_equal(c->events[ON_ERROR], 1);
+    kit_pass();
+    assert_string_equal(text_get(&c->in), "abc");
+    close(peer);
+}
+
+static void
 embedded_map_is_served_by_levels(void **state)
 {
     (void)state;
@@ -360,6 +377,7 @@ main(void)
         KIT_TEST(events_of_the_outer_pass_outlive_an_inner_one),
         KIT_TEST(a_failed_change_to_levels_is_made_up_for),
         KIT_TEST(want_of_memory_for_reports_loses_no_edge),
+        KIT_TEST(bytes_that_a_failed_receive_has_left_come_again),
         KIT_TEST(embedded_map_is_served_by_levels),
         KIT_TEST(closing_a_socket_needs_no_epoll_ctl),
         KIT_TEST(ghost_of_a_closed_socket_is_laid),
