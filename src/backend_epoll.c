@@ -47,10 +47,23 @@ init(struct asyncore_map *map)
     return 0;
 }
 
+/* Another receive says nothing of this event any more. */
+static void
+drop_event(struct asyncore_map *map, const struct epoll_event *event)
+{
+    struct asyncore_dispatcher *d = map->slots[(uint32_t)event->data.u64].d;
+    if (d != NULL) {
+        asyncore__unset(d, ASYNCORE__UNSETTLED);
+    }
+}
+
 static void
 fini(struct asyncore_map *map)
 {
     struct state *st = map->state;
+    for (; st->reported > 0; st->reported--) {
+        drop_event(map, &st->events[st->reported - 1]);
+    }
     map->world->close(map->world, st->epfd);
     asyncore__free(st->events);
     asyncore__free(st);
@@ -225,9 +238,7 @@ settle(struct asyncore_map *map)
         if (err < 0) {
             return err;
         }
-        if (map->slots[fd].d != NULL) {
-            asyncore__unset(map->slots[fd].d, ASYNCORE__UNSETTLED);
-        }
+        drop_event(map, event);
     }
     map->unsettled = 0;
     return 0;

@@ -245,6 +245,41 @@ bytes_that_a_failed_receive_has_left_come_again(void **state)
     close(peer);
 }
 
+static int
+react_receive_of_peer(struct chan *c)
+{
+    char byte[8];
+    assert_int_equal(asyncore_recv(D(c->peer), byte, sizeof byte), -EAGAIN);
+    return asyncore_recv(D(c), byte, 1) == 1 ? 0 : -EPROTO;
+}
+
+/* What one instance had not settled is nobody's business after it. */
+static void
+another_backend_in_between_loses_no_edge(void **state)
+{
+    (void)state;
+    int peer[2];
+    struct chan *a = tcp_chan("a", 0, &peer[0]);
+    struct chan *b = tcp_chan("b", 0, &peer[1]);
+    a->chunk = 1;
+    kit_write(peer[0], "xyz", 3);
+    kit_pass(); /* of a, something is left */
+    assert_int_equal(asyncore_map_set_backend(kit.map, "poll"), 0);
+    a->chunk = 2;
+    char rest[2];
+    assert_int_equal(recv(D(a)->fd, rest, 2, 0), 2);
+    assert_int_equal(asyncore_map_set_backend(kit.map, "epoll"), 0);
+    kit_pass();
+    b->peer = a;
+    b->react[ON_READ] = react_receive_of_peer;
+    kit_write(peer[1], "12", 2);
+    kit_pass();
+    kit_pass();
+    assert_int_equal(b->events[ON_READ], 2); /* one byte in each */
+    close(peer[0]);
+    close(peer[1]);
+}
+
 static void
 embedded_map_is_served_by_levels(void **state)
 {
@@ -378,6 +413,7 @@ main(void)
         KIT_TEST(a_failed_change_to_levels_is_made_up_for),
         KIT_TEST(want_of_memory_for_reports_loses_no_edge),
         KIT_TEST(bytes_that_a_failed_receive_has_left_come_again),
+        KIT_TEST(another_backend_in_between_loses_no_edge),
         KIT_TEST(embedded_map_is_served_by_levels),
         KIT_TEST(closing_a_socket_needs_no_epoll_ctl),
         KIT_TEST(ghost_of_a_closed_socket_is_laid),
