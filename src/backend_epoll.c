@@ -268,6 +268,9 @@ report_other(struct asyncore_map *map, const struct epoll_event *event)
         if (event->events != (uint32_t)EPOLLIN) {
             map->unsettled++; /* settled only by a look at the event */
             mask &= slot->armed | (unsigned)ASYNCORE__HUP;
+            if (mask == 0) {
+                return 0; /* an urgent byte, which nobody waits for */
+            }
         }
     }
     return asyncore__report(map, fd, generation, mask);

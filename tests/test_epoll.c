@@ -280,6 +280,26 @@ another_backend_in_between_loses_no_edge(void **state)
     close(peer[1]);
 }
 
+/* It is nothing that the channel waits for. */
+static void
+urgent_byte_alone_keeps_no_idle_channel_alive(void **state)
+{
+    (void)state;
+    int peer;
+    struct chan *c = tcp_chan("a", 0, &peer);
+    kit_advance(0);
+    assert_int_equal(asyncore_set_timeout(D(c), 10), 0);
+    kit_pass();
+    kit_advance(6);
+    assert_int_equal(send(peer, "!", 1, MSG_OOB), 1);
+    kit_pass();
+    kit_advance(5);
+    kit_pass();
+    kit_pass();
+    assert_int_equal(c->events[ON_TIMEOUT], 1);
+    close(peer);
+}
+
 static void
 embedded_map_is_served_by_levels(void **state)
 {
@@ -414,6 +434,7 @@ main(void)
         KIT_TEST(want_of_memory_for_reports_loses_no_edge),
         KIT_TEST(bytes_that_a_failed_receive_has_left_come_again),
         KIT_TEST(another_backend_in_between_loses_no_edge),
+        KIT_TEST(urgent_byte_alone_keeps_no_idle_channel_alive),
         KIT_TEST(embedded_map_is_served_by_levels),
         KIT_TEST(closing_a_socket_needs_no_epoll_ctl),
         KIT_TEST(ghost_of_a_closed_socket_is_laid),
