@@ -17,6 +17,13 @@ import asyncore
 import _asyncore
 from _asyncore import life as _life
 
+if getattr(asyncore, '_asyncore', None) is not _asyncore:
+    raise ImportError(
+        "this asynchat works only with the asyncore that it came with, but "
+        "'import asyncore' finds %s: uninstall that, or put this one before "
+        "it on sys.path" % getattr(asyncore, '__file__', asyncore),
+        name='asynchat', path=__file__)
+
 __all__ = ['async_chat', 'asyncore', 'deque', 'find_prefix_at_end',
            'simple_producer']
 

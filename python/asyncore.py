@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 import warnings
+from _thread import RLock as _RLock
 from errno import (
     EAGAIN, EALREADY, EBADF, ECONNABORTED, ECONNRESET, EHOSTDOWN,
     EHOSTUNREACH, EINPROGRESS, EINVAL, EISCONN, ENETDOWN, ENETUNREACH,
@@ -556,8 +557,12 @@ if os.name == 'posix':
 #
 # Not brought along by `from asyncore import *`.
 
-# Of maps that have calls to make: by the map's id, it and a _Calls.
+# By the map's id: calls to make; the event loop of others that serves it.
 _calls = {}
+_attachments = {}
+
+# Held where calls of other threads, or of a signal handler, could get lost.
+_calls_lock = _RLock()
 
 
 class _Calls:
@@ -572,6 +577,9 @@ class _Calls:
     def add(self, when, call):
         self.added += 1
         heapq.heappush(self.heap, (when, self.added, call))
+        attachment = _attachments.get(id(self.map))
+        if attachment is not None:
+            attachment.touch()
 
     def run(self):
         """Make those that are due now; returns when the next one is."""
@@ -633,10 +641,15 @@ class _Waker(dispatcher):
 def _calls_of(map):
     if map is None:
         map = socket_map
-    entry = _calls.get(id(map))
-    if entry is None:
-        entry = _calls.setdefault(id(map), _Calls(map))
-    return entry
+    return _calls.setdefault(id(map), _Calls(map))
+
+
+def _drop_calls(map, calls):
+    with _calls_lock:
+        if not calls.heap and calls.waker is None:
+            _calls.pop(id(map), None)
+        if calls.heap:  # a signal came
+            _calls[id(map)] = calls
 
 
 def _run_calls(timeout, map):
@@ -644,8 +657,7 @@ def _run_calls(timeout, map):
     calls = _calls[id(map)]
     following = calls.run()
     if following is None:
-        if calls.waker is None:
-            _calls.pop(id(map), None)
+        _drop_calls(map, calls)
         return timeout
     left = max(0.0, following - time.monotonic())
     return left if timeout is None or timeout > left else timeout
@@ -659,7 +671,8 @@ def call_later(delay, function, *args, map=None):
     empty.
     """
     call = _Call(function, args)
-    _calls_of(map).add(time.monotonic() + max(0.0, delay), call)
+    with _calls_lock:
+        _calls_of(map).add(time.monotonic() + max(0.0, delay), call)
     return call
 
 
@@ -670,12 +683,15 @@ def call_soon_threadsafe(function, *args, map=None):
     The first call for a map, from the thread of its loop or before that runs,
     adds a channel to it by which the others wake it; close_all() removes it.
     """
-    calls = _calls_of(map)
     call = _Call(function, args)
-    if calls.waker is None or calls.waker._fileno is None:
-        calls.waker = _Waker(calls.map)
-    calls.add(time.monotonic(), call)
-    calls.waker.wake()
+    with _calls_lock:
+        calls = _calls_of(map)
+        if id(calls.map) not in _attachments and (
+                calls.waker is None or calls.waker._fileno is None):
+            calls.waker = _Waker(calls.map)
+        calls.add(time.monotonic(), call)
+    if calls.waker is not None:
+        calls.waker.wake()
     return call
 
 
@@ -683,6 +699,23 @@ def backend(map=None):
     """What serves a map: 'epoll', 'poll', or 'python', where it is none that
     the core can serve or was not served yet."""
     return _asyncore.backend(socket_map if map is None else map) or 'python'
+
+
+def asyncio_attach(loop=None, map=None, *, timeout=30.0, use_poll=False):
+    """Serve the channels of a map from an asyncio event loop.
+
+    loop is the running one, if none is given.  Returns an attachment, which
+    has close(), touch() and wait(); see docs/python.md.  Channels whose class
+    has its own readable() or writable() are asked at least every timeout
+    seconds.
+    """
+    import asyncio
+    import _asyncore_asyncio
+    if loop is None:
+        loop = asyncio.get_running_loop()
+    if map is None:
+        map = socket_map
+    return _asyncore_asyncio.Attachment(loop, map, timeout, use_poll)
 
 
 if __name__ == '__main__':

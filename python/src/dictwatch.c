@@ -72,6 +72,7 @@ changed(PyDict_WatchEvent event, PyObject *dict, PyObject *name,
             continue;
         }
         reg->mutations++;
+        registry_nudge(reg);
         if (event == PyDict_EVENT_DEALLOCATED) {
             registry_free(reg);
         }

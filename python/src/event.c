@@ -519,6 +519,20 @@ static PyMethodDef events_methods[] = {
     {"serve", FAST(events_serve), METH_FASTCALL,
      PyDoc_STR("serve($self, timeout, map, use_poll, /)\n--\n\n"
                "Serve a map for a pass, if the core can.")},
+    {"attach", events_attach, METH_O,
+     PyDoc_STR("attach($self, map, /)\n--\n\n"
+               "Have a map served from another loop; can the core do that?")},
+    {"detach", events_detach, METH_O,
+     PyDoc_STR("detach($self, map, /)\n--\n\nNo more.")},
+    {"serve_attached", events_serve_attached, METH_VARARGS,
+     PyDoc_STR("serve_attached($self, map, use_poll, /)\n--\n\n"
+               "Serve what is ready in an attached map.")},
+    {"prepare_attached", events_prepare_attached, METH_VARARGS,
+     PyDoc_STR("prepare_attached($self, map, use_poll, /)\n--\n\n"
+               "Prepare an attached map for the wait.  Returns its "
+               "descriptor, whether it is\nready anyhow, and whether there "
+               "are channels that must be asked each time; or\nNone, if the "
+               "core cannot serve it.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -339,10 +339,6 @@ static PyMethodDef module_methods[] = {
     {"before_fork", registry_before_fork, METH_NOARGS,
      PyDoc_STR("before_fork($module)\n--\n\n"
                "Send what waits, or both processes would.")},
-    {"fileno", registry_fileno, METH_O,
-     PyDoc_STR("fileno($module, map, /)\n--\n\n"
-               "A descriptor that is readable when a channel of the map is "
-               "ready, or None.")},
     {"backend", registry_backend, METH_O,
      PyDoc_STR("backend($module, map, /)\n--\n\n"
                "What serves a map: its name, or None.")},

@@ -39,19 +39,24 @@ is_builtin(const struct events *ev, PyObject *module, PyObject *name)
     return f != NULL && PyCFunction_Check(f) && PyCFunction_GET_SELF(f) == m;
 }
 
+bool
+events_are_own(const struct events *ev, bool use_poll)
+{
+    const struct names *n = &ev->st->names;
+    return is_own_function(ev, n->readwrite) &&
+           (use_poll ||
+            (is_own_function(ev, n->read) && is_own_function(ev, n->write) &&
+             is_own_function(ev, n->_exception)));
+}
+
 static bool
 is_genuine(const struct events *ev, bool use_poll)
 {
     const struct names *n = &ev->st->names;
-    if (use_poll) {
-        return is_builtin(ev, n->select, n->poll) &&
-               is_own_function(ev, n->readwrite);
-    }
-    return is_builtin(ev, n->select, n->select) &&
-           is_builtin(ev, n->time, n->sleep) && is_own_function(ev, n->read) &&
-           is_own_function(ev, n->write) &&
-           is_own_function(ev, n->_exception) &&
-           is_own_function(ev, n->readwrite);
+    bool waits = use_poll ? is_builtin(ev, n->select, n->poll)
+                          : is_builtin(ev, n->select, n->select) &&
+                                is_builtin(ev, n->time, n->sleep);
+    return waits && events_are_own(ev, use_poll);
 }
 
 /* Into ns, -1 = for ever.  False for what the original would complain about:
@@ -83,8 +88,8 @@ read_timeout(PyObject *timeout, bool use_poll, int64_t *ret)
     return true;
 }
 
-static struct registry *
-find_or_make(struct state *st, PyObject *map)
+struct registry *
+registry_find_or_make(struct state *st, PyObject *map)
 {
     struct registry *reg = registry_find(st, map);
     if (reg != NULL && reg->depth == 0 && asyncore__map_check(reg->core) < 0) {
@@ -204,6 +209,10 @@ batch_fill(struct batch *b)
         return -1;
     }
     for (size_t i = 0; i < core->nready; i++) {
+        if (core->ready[i].fd == core->wake_fd[0]) {
+            asyncore__calls_woken(core);
+            continue;
+        }
         batch_add(b, reg->by_fd[core->ready[i].fd], core->ready[i].mask);
     }
     core->nready = 0;
@@ -396,8 +405,8 @@ look_for_unnoticed(struct registry *reg)
     }
 }
 
-static int
-prepare(struct registry *reg, bool use_poll)
+int
+registry_prepare(struct registry *reg, bool use_poll)
 {
     int rc = registry_sync(reg);
     if (rc <= 0) {
@@ -436,11 +445,17 @@ serve_ready(struct events *ev, struct registry *reg)
     return rc;
 }
 
+int
+registry_deliver(struct events *ev, struct registry *reg)
+{
+    return wait_for_events(reg, 0) < 0 || serve_ready(ev, reg) < 0 ? -1 : 1;
+}
+
 static int
 run(struct events *ev, struct registry *reg, PyObject *timeout, int64_t ns,
     bool use_poll)
 {
-    int rc = prepare(reg, use_poll);
+    int rc = registry_prepare(reg, use_poll);
     if (rc <= 0) {
         return rc;
     }
@@ -471,7 +486,7 @@ events_serve(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         !read_timeout(args[0], use_poll, &ns)) {
         Py_RETURN_FALSE;
     }
-    struct registry *reg = find_or_make(ev->st, map);
+    struct registry *reg = registry_find_or_make(ev->st, map);
     if (reg == NULL || reg->waiting) { /* another thread is */
         Py_RETURN_FALSE;
     }

@@ -64,6 +64,7 @@ registry_touch(struct watch *w)
         w->prev = end->prev;
         end->prev->next = w;
         end->prev = w;
+        registry_nudge(w->reg);
     }
 }
 
@@ -177,6 +178,7 @@ drop(struct watch *w)
     reg->by_fd[w->fd] = NULL;
     reg->count--;
     PyMem_Free(w);
+    registry_nudge(reg);
 }
 
 void
@@ -425,7 +427,7 @@ evict(struct state *st)
     size_t n = 0;
     for (struct registry *reg = st->registries; reg != NULL; reg = reg->next) {
         n++;
-        if (reg->depth == 0) {
+        if (reg->depth == 0 && reg->attached == 0) {
             oldest = reg;
         }
     }
@@ -476,7 +478,8 @@ registry_choose(struct registry *reg)
     struct asyncore_map *core = reg->core;
     core->all.live = reg->count; /* what must have room among the always */
     bool small = core->backend == &asyncore__backend_poll;
-    if (reg->fixed || (small ? reg->count <= SMALL : reg->count > SMALL / 2)) {
+    if (reg->fixed || reg->attached > 0 ||
+        (small ? reg->count <= SMALL : reg->count > SMALL / 2)) {
         return 0;
     }
     int err = asyncore_map_set_backend(core, small ? LARGE : "poll");
@@ -498,29 +501,6 @@ registry_backend(PyObject *module, PyObject *map)
         Py_RETURN_NONE;
     }
     return PyUnicode_FromString(reg->core->backend->name);
-}
-
-PyObject *
-registry_fileno(PyObject *module, PyObject *map)
-{
-    struct state *st = state_of(module);
-    if (!PyDict_CheckExact(map)) {
-        Py_RETURN_NONE;
-    }
-    struct registry *reg = registry_find(st, map);
-    if (reg == NULL) {
-        reg = registry_make(st, map);
-    }
-    if (reg == NULL || reg->waiting) {
-        Py_RETURN_NONE;
-    }
-    reg->core->all.live = reg->count;
-    int fd = asyncore_map_fileno(reg->core);
-    if (fd < 0) {
-        Py_RETURN_NONE;
-    }
-    reg->fixed = true; /* it stays as long as somebody watches it */
-    return PyLong_FromLong(fd);
 }
 
 PyObject *

@@ -54,7 +54,9 @@ struct registry {
     int64_t looked;  /* when that was */
     bool waiting;
     bool use_poll;
-    bool fixed; /* the environment chose the backend */
+    bool fixed;        /* the environment chose the backend */
+    unsigned attached; /* to loops of others, which sleep on its descriptor */
+    bool nudged;
 };
 
 /* dictwatch.c */
@@ -67,6 +69,8 @@ uint64_t dictwatch_version(const struct registry *reg);
 /* registry.c */
 struct registry *registry_find(const struct state *st, PyObject *map);
 struct registry *registry_make(struct state *st, PyObject *map);
+/* Anew in the child of a fork. */
+struct registry *registry_find_or_make(struct state *st, PyObject *map);
 void registry_free(struct registry *reg);
 /* Read the map, if it has changed.  1, or 0: the core cannot serve it; or
  * -1. */
@@ -80,6 +84,17 @@ int registry_ask(struct watch *w, bool on);
 int registry_invalid(struct watch *w);
 /* Serve it by poll while it is small, by epoll when it is not. */
 int registry_choose(struct registry *reg);
+
+/* attach.c: something has changed; who sleeps on the descriptor must look */
+void registry_nudge(struct registry *reg);
+
+/* pass.c: the parts of a pass */
+/* Are `read`, `write` … among the globals what they were made to be? */
+bool events_are_own(const struct events *ev, bool use_poll);
+/* Before the wait.  1, or 0: the core cannot serve the map; or -1. */
+int registry_prepare(struct registry *reg, bool use_poll);
+/* After it: serve what is ready.  1 or -1. */
+int registry_deliver(struct events *ev, struct registry *reg);
 
 /* interest.c: bring the core up to date; 0 or -1.  Who came after `last` has
  * to wait for the next pass. */

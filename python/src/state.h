@@ -469,9 +469,13 @@ void registry_free_all(struct state *st);
  * Python. */
 PyObject *events_serve(PyObject *self, PyObject *const *args,
                        Py_ssize_t nargs);
+/* attach.c */
+PyObject *events_attach(PyObject *self, PyObject *map);
+PyObject *events_detach(PyObject *self, PyObject *map);
+PyObject *events_serve_attached(PyObject *self, PyObject *args);
+PyObject *events_prepare_attached(PyObject *self, PyObject *args);
 PyObject *registry_backend(PyObject *module, PyObject *map);
 PyObject *registry_backends(PyObject *module, PyObject *unused);
-PyObject *registry_fileno(PyObject *module, PyObject *map);
 PyObject *registry_before_fork(PyObject *module, PyObject *unused);
 
 #endif
