@@ -205,9 +205,10 @@ klass_find(struct channel *ch)
 void
 klass_forget(struct channel *ch)
 {
-    if (ch->klass != NULL) {
-        ch->klass->channels--;
-        ch->klass = NULL;
+    struct klass *k = ch->klass;
+    ch->klass = NULL;
+    if (k != NULL && --k->channels == 0 && k->st == NULL) {
+        PyMem_Free(k);
     }
 }
 
@@ -236,11 +237,16 @@ klass_any_blind(const struct state *st)
     return false;
 }
 
+/* At the end of an interpreter the collector may free the module before the
+ * last channels: what those have is left to them. */
 void
 klass_free_all(struct state *st)
 {
     for (size_t i = 0; i < st->nklasses; i++) {
-        PyMem_Free(st->klasses[i]);
+        st->klasses[i]->st = NULL;
+        if (st->klasses[i]->channels == 0) {
+            PyMem_Free(st->klasses[i]);
+        }
     }
     PyMem_Free(st->klasses);
     st->klasses = NULL;
