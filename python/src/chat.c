@@ -204,8 +204,8 @@ PyGetSetDef chat_incoming_def = {
     "incoming", get_incoming, set_incoming,
     PyDoc_STR("A list of what _collect_incoming_data() has kept."), NULL};
 
-static PyObject *
-chat__collect_incoming_data(PyObject *self, PyObject *data)
+int
+chat_collect(PyObject *self, PyObject *data)
 {
     PyObject *list = get_incoming(self, NULL);
     int rc = -1;
@@ -218,23 +218,26 @@ chat__collect_incoming_data(PyObject *self, PyObject *data)
         rc = none != NULL ? 0 : -1;
     }
     Py_XDECREF(list);
-    if (rc < 0) {
+    return rc;
+}
+
+static PyObject *
+chat__collect_incoming_data(PyObject *self, PyObject *const *args,
+                            Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *data = only_argument("_collect_incoming_data", "data", false,
+                                   args, nargs, kwnames);
+    if (data == NULL || chat_collect(self, data) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
 }
 
-int
-chat_collect(PyObject *self, PyObject *data)
-{
-    PyObject *none = chat__collect_incoming_data(self, data);
-    Py_XDECREF(none);
-    return none != NULL ? 0 : -1;
-}
-
 PyMethodDef chat__collect_incoming_data_def = {
-    "_collect_incoming_data", chat__collect_incoming_data, METH_O,
-    PyDoc_STR("_collect_incoming_data($self, data, /)\n--\n\nKeep it for "
+    "_collect_incoming_data",
+    (PyCFunction)(void (*)(void))chat__collect_incoming_data,
+    METH_FASTCALL | METH_KEYWORDS,
+    PyDoc_STR("_collect_incoming_data($self, data)\n--\n\nKeep it for "
               "_get_data(); a ready-made collect_incoming_data().")};
 
 /* The same list, emptied; but for nobody else, none. */

@@ -5,21 +5,29 @@
 
 #include "state.h"
 
-/* A queue of objects; of the first, offset bytes have been sent. */
+/* A queue of objects, from head on; of the first, offset bytes have been
+ * sent. */
 struct fifo {
-    PyObject **items;
+    uintptr_t *items; /* pointers; + 1: bytes that push() would have cut */
     size_t head, len, cap;
     size_t offset;
 };
 
+static inline PyObject *
+fifo_item(const struct fifo *q, size_t i)
+{
+    return (PyObject *)(q->items[i] & ~(uintptr_t)1);
+}
+
 size_t fifo_len(const struct fifo *q);
 PyObject *fifo_first(const struct fifo *q);
-int fifo_append(struct fifo *q, PyObject *item);
+/* pushed: to be shown in pieces of what is sent at a time. */
+int fifo_append(struct fifo *q, PyObject *item, bool pushed);
 int fifo_prepend(struct fifo *q, PyObject *item);
 void fifo_pop(struct fifo *q);
 void fifo_clear(struct fifo *q);
 int fifo_traverse(const struct fifo *q, visitproc visit, void *arg);
-/* A deque of what is queued, bytes in pieces of at most `most`. */
+/* A deque of what is queued, what was pushed in pieces of at most `most`. */
 PyObject *fifo_to_deque(const struct fifo *q, PyObject *type, size_t most);
 int fifo_from_deque(struct fifo *q, PyObject *deque);
 

@@ -254,8 +254,8 @@ read_directly(PyObject *self, const struct klass *k, int fd, char *buffer,
         memcpy(buffer, c->data, held);
     }
     Py_ssize_t n = channel_recv_into(self, fd, buffer + held, size);
-    if (n <= 0) {
-        return n < 0 ? recv_failed(self, k) : 0;
+    if (n <= 0) { /* at the end, what is left is handed on */
+        return n < 0 ? recv_failed(self, k) : parse(self);
     }
     Py_CLEAR(c->owner);
     c->data = buffer;

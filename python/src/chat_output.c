@@ -29,7 +29,7 @@ gather(const struct fifo *q, struct pieces *p)
 {
     p->n = p->bytes = 0;
     for (size_t i = q->head; i < q->len && p->n < PIECES; i++) {
-        PyObject *item = q->items[i];
+        PyObject *item = fifo_item(q, i);
         Py_buffer *view = &p->views[p->n];
         if (!is_bytes_like(item)) {
             break;
@@ -230,6 +230,7 @@ static int
 end(PyObject *self, const struct klass *k, struct chat *c)
 {
     fifo_pop(&c->fifo);
+    channel_touch(channel_of(self)); /* before anything else may happen */
     return call_void(self, k->st->names.handle_close);
 }
 
@@ -351,13 +352,13 @@ may_defer(PyObject *self, const struct klass *k)
 
 /* Append, by the deque's own method if others have it. */
 static int
-append(PyObject *self, const struct klass *k, PyObject *item)
+append(PyObject *self, const struct klass *k, PyObject *item, bool pushed)
 {
     struct channel *ch = channel_of(self);
     struct chat *c = ch->chat;
     if ((k->facts & KLASS_CHAT_PARTS) != 0 && c != NULL &&
         chat_reclaim(k->st, c)) {
-        return fifo_append(&c->fifo, item);
+        return fifo_append(&c->fifo, item, pushed);
     }
     PyObject *fifo = PyObject_GetAttr(self, k->st->names.producer_fifo);
     PyObject *none =
@@ -372,7 +373,7 @@ static int
 append_data(PyObject *self, const struct klass *k, PyObject *data)
 {
     if (PyBytes_CheckExact(data) && (k->facts & KLASS_CHAT_PARTS) != 0) {
-        return append(self, k, data);
+        return append(self, k, data, true);
     }
     Py_ssize_t len = PyObject_Size(data);
     Py_ssize_t most = attribute_size(self, k->st->names.ac_out_buffer_size);
@@ -380,27 +381,27 @@ append_data(PyObject *self, const struct klass *k, PyObject *data)
         return -1;
     }
     if (len <= most || most <= 0) {
-        return append(self, k, data);
+        return append(self, k, data, false);
     }
     int rc = 0;
     for (Py_ssize_t at = 0; at < len && rc == 0; at += most) {
         PyObject *piece =
             PySequence_GetSlice(data, at, len - at > most ? at + most : len);
-        rc = piece != NULL ? append(self, k, piece) : -1;
+        rc = piece != NULL ? append(self, k, piece, false) : -1;
         Py_XDECREF(piece);
     }
     return rc;
 }
 
 static int
-start_sending(PyObject *self, const struct klass *k)
+start_sending(PyObject *self, const struct klass *k, bool patient)
 {
     if (!channel_is(self, KLASS_CHAT_SENDS, k->st->names.initiate_send)) {
         channel_touch(channel_of(self));
         return call_void(self, k->st->names.initiate_send);
     }
     const struct chat *c = channel_of(self)->chat;
-    if (c != NULL && c->deque == NULL && may_defer(self, k)) {
+    if (patient && c != NULL && c->deque == NULL && may_defer(self, k)) {
         return 0;
     }
     channel_touch(channel_of(self));
@@ -440,7 +441,7 @@ chat_push(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
     PyObject *bytes = as_bytes_like(data);
     int rc = bytes != NULL ? append_data(self, k, bytes) : -1;
     Py_XDECREF(bytes);
-    if (rc < 0 || start_sending(self, k) < 0) {
+    if (rc < 0 || start_sending(self, k, true) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -458,9 +459,16 @@ chat_push_with_producer(PyObject *self, PyObject *const *args,
 {
     PyObject *producer = only_argument("push_with_producer", "producer", false,
                                        args, nargs, kwnames);
+    if (producer == NULL) {
+        return NULL;
+    }
+    /* It is asked at once, and what it raises is the caller's. */
+    if (event_has_deferred(channel_of(self)) && event_flush(self) < 0) {
+        return NULL;
+    }
     const struct klass *k = klass_of(self);
-    if (producer == NULL || append(self, k, producer) < 0 ||
-        start_sending(self, k) < 0) {
+    if (append(self, k, producer, false) < 0 ||
+        start_sending(self, k, false) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;
@@ -476,7 +484,7 @@ static PyObject *
 chat_close_when_done(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    if (append(self, klass_of(self), Py_None) < 0) {
+    if (append(self, klass_of(self), Py_None, false) < 0) {
         return NULL;
     }
     channel_touch(channel_of(self));

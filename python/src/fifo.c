@@ -16,7 +16,7 @@ fifo_len(const struct fifo *q)
 PyObject *
 fifo_first(const struct fifo *q)
 {
-    return q->items[q->head];
+    return fifo_item(q, q->head);
 }
 
 static int
@@ -31,7 +31,7 @@ reserve(struct fifo *q, size_t n)
         return 0;
     }
     size_t cap = 2 * (q->len + n);
-    PyObject **more = PyMem_Realloc(q->items, cap * sizeof *more);
+    uintptr_t *more = PyMem_Realloc(q->items, cap * sizeof *more);
     if (more == NULL) {
         PyErr_NoMemory();
         return -1;
@@ -42,13 +42,13 @@ reserve(struct fifo *q, size_t n)
 }
 
 int
-fifo_append(struct fifo *q, PyObject *item)
+fifo_append(struct fifo *q, PyObject *item, bool pushed)
 {
     if (reserve(q, 1) < 0) {
         return -1;
     }
     Py_INCREF(item);
-    q->items[q->len++] = item;
+    q->items[q->len++] = (uintptr_t)item | pushed;
     return 0;
 }
 
@@ -66,7 +66,7 @@ fifo_prepend(struct fifo *q, PyObject *item)
         q->head--;
     }
     Py_INCREF(item);
-    q->items[q->head] = item;
+    q->items[q->head] = (uintptr_t)item;
     q->offset = 0;
     return 0;
 }
@@ -74,7 +74,7 @@ fifo_prepend(struct fifo *q, PyObject *item)
 void
 fifo_pop(struct fifo *q)
 {
-    PyObject *item = q->items[q->head++];
+    PyObject *item = fifo_item(q, q->head++);
     q->offset = 0;
     if (q->head == q->len) {
         PyMem_Free(q->items);
@@ -95,7 +95,7 @@ int
 fifo_traverse(const struct fifo *q, visitproc visit, void *arg)
 {
     for (size_t i = q->head; i < q->len; i++) {
-        Py_VISIT(q->items[i]);
+        Py_VISIT(fifo_item(q, i));
     }
     return 0;
 }
@@ -137,9 +137,9 @@ fifo_to_deque(const struct fifo *q, PyObject *type, size_t most)
     PyObject *deque = PyObject_CallObject(type, NULL);
     int rc = deque != NULL ? 0 : -1;
     for (size_t i = q->head; i < q->len && rc == 0; i++) {
-        PyObject *item = q->items[i];
+        PyObject *item = fifo_item(q, i);
         size_t offset = i == q->head ? q->offset : 0;
-        bool pushed = PyBytes_CheckExact(item);
+        bool pushed = (q->items[i] & 1) != 0;
         bool whole =
             offset == 0 && (!pushed || (size_t)PyBytes_GET_SIZE(item) <= most);
         rc = whole ? deque_append(deque, item)
@@ -158,7 +158,7 @@ fifo_from_deque(struct fifo *q, PyObject *deque)
     PyObject *list = PySequence_List(deque);
     int rc = list != NULL ? 0 : -1;
     for (Py_ssize_t i = 0; rc == 0 && i < PyList_GET_SIZE(list); i++) {
-        rc = fifo_append(q, PyList_GET_ITEM(list, i));
+        rc = fifo_append(q, PyList_GET_ITEM(list, i), false);
     }
     Py_XDECREF(list);
     if (rc < 0) {
