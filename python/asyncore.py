@@ -12,6 +12,7 @@ what a program may look at and replace: every function below is looked up
 among the globals of this module whenever it is needed.
 """
 
+import copyreg
 import heapq
 import os
 import select
@@ -238,6 +239,21 @@ class dispatcher(_asyncore.channel):
                 raise
             self.connected = False
 
+    # What is in C is not in the dictionary; nor are slots.
+    def __getstate__(self):
+        state = dict(vars(self))
+        for name in (*copyreg._slotnames(type(self)), 'ac_in_buffer',
+                     'incoming', 'producer_fifo', 'out_buffer'):
+            try:
+                state[name] = getattr(self, name)
+            except AttributeError:
+                pass
+        return state
+
+    def __setstate__(self, state):
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
     def __repr__(self):
         cls = type(self)
         words = ['%s.%s' % (cls.__module__, cls.__qualname__)]
@@ -415,6 +431,13 @@ class dispatcher(_asyncore.channel):
         sock.close()
         self.log_info('unhandled accepted event', 'warning')
 
+    def _back_off(self):
+        """There is no descriptor for a connection: those that wait, wait."""
+        if not isinstance(vars(self).get('readable'), _Rest):
+            self.log_info('%s: accepting again in %g s'
+                          % (sys.exc_info()[1], _REST), 'error')
+            call_later(_REST, _Rest(self).end, map=self._map)
+
     def handle_close(self):
         """The connection has ended."""
         self.log_info('unhandled close event', 'warning')
@@ -443,6 +466,37 @@ class dispatcher_with_send(dispatcher):
     initiate_send = _asyncore.sender_initiate_send
     handle_write = _asyncore.sender_handle_write
     writable = _asyncore.attribute(_asyncore.sender_writable)
+
+
+# ---- listeners without descriptors ----------------------------------------
+
+# For so long, in seconds.
+_REST = 1.0
+
+
+class _Rest:
+    """readable() of a listener for a while: whoever drives it."""
+
+    def __init__(self, channel):
+        self.channel = channel
+        self.before = vars(channel).get('readable')
+        self.until = time.monotonic() + _REST
+        channel.readable = self
+
+    def __call__(self):
+        if time.monotonic() < self.until:
+            return False
+        self.end()
+        return self.channel.readable()
+
+    def end(self):
+        """Be what it was, unless somebody has replaced it meanwhile."""
+        if vars(self.channel).get('readable') is not self:
+            return
+        if self.before is None:
+            del self.channel.readable
+        else:
+            self.channel.readable = self.before
 
 
 # ---- helpers --------------------------------------------------------------

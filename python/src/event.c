@@ -6,6 +6,7 @@
  * there for it, is kept, and goes out in one piece after the last; before
  * that, if the program looks at anything it could notice it by.  With nothing
  * more to come it is sent at once: a handler may wait for the answer. */
+#include <errno.h>
 #include <poll.h>
 
 #include "state.h"
@@ -137,6 +138,23 @@ flag(PyObject *self, PyObject *name)
     return attribute_truth(self, name);
 }
 
+/* No descriptor is left for a connection.  That is no fault of the listener:
+ * to close it would end the service, to go on would be to turn in circles, for
+ * the connection waits still. */
+static int
+accept_event(PyObject *self, const struct names *n)
+{
+    int rc = call_void(self, n->handle_accept);
+    if (rc == 0 || (caught_errno() != EMFILE && caught_errno() != ENFILE)) {
+        return rc;
+    }
+    struct caught c;
+    catch_begin(&c, "handle_accept");
+    rc = call_void(self, n->_back_off);
+    catch_end(&c);
+    return rc;
+}
+
 /* Returns 1: go on, 0: it is gone, -1. */
 static int
 connect_event(PyObject *self, const struct names *n)
@@ -158,7 +176,7 @@ read_event(PyObject *self)
     const struct names *n = &klass_of(self)->st->names;
     int accepting = flag(self, n->accepting);
     if (accepting != 0) {
-        return accepting < 0 ? -1 : call_void(self, n->handle_accept);
+        return accepting < 0 ? -1 : accept_event(self, n);
     }
     int connected = flag(self, n->connected);
     if (connected == 0) {

@@ -26,6 +26,7 @@
 /* Strings that are looked up often, interned. */
 #define NAMES(X)             \
     X(__dict__)              \
+    X(_back_off)             \
     X(_DISCONNECTED)         \
     X(_events)               \
     X(_exception)            \
@@ -140,7 +141,7 @@ struct registry;
 
 /* klass.c: what is known of a class. */
 struct klass {
-    struct state *st;
+    struct state *st;   /* NULL: the module is gone */
     PyTypeObject *type; /* borrowed: valid while there are channels */
     PyObject *events;   /* the class's `_events`; borrowed, or NULL */
     unsigned tag;       /* the type's version when this was found out; 0 =

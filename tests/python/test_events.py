@@ -5,12 +5,15 @@ Where ours is allowed to be better than the original, both answers stand
 side by side.
 """
 
+import contextlib
 import errno
 import gc
+import io
 import os
 import resource
 import select
 import socket
+import unittest.mock
 
 import kit
 from kit import asyncore
@@ -492,6 +495,30 @@ class ScenarioTest(kit.TestCase):
         elif calls not in (["accepted"], ["error OSError", "close"]):
             self.assertEqual(calls, [])
             self.until(lambda: "accepted" in channel.calls)
+
+    def test_resting(self):
+        """A listener for which there is no descriptor is not asked for a
+        while, whoever asks; then it is what it was."""
+        if not kit.OURS:
+            self.skipTest("the original closes it")
+        for own in (None, lambda: 5):
+            channel = asyncore.dispatcher(map={})
+            channel.accepting = True
+            channel.socket = unittest.mock.Mock()
+            channel.socket.accept.side_effect = OSError(errno.EMFILE, "none")
+            if own:
+                channel.readable = own
+            with contextlib.redirect_stdout(io.StringIO()) as out:
+                asyncore.read(channel)
+            self.assertIn("error: [Errno %d] none" % errno.EMFILE,
+                          out.getvalue())
+            self.assertTrue(channel.accepting)
+            self.assertFalse(channel.readable())
+            asyncore.read(channel)  # whoever comes all the same
+            self.assertFalse(channel.readable())
+            channel.readable.until = 0
+            self.assertEqual(channel.readable(), own() if own else True)
+            self.assertIs(vars(channel).get("readable"), own)
 
     @kit.each_poller
     def test_refused_and_reset_together(self):

@@ -329,6 +329,10 @@ class NamespaceTest(kit.TestCase):
         self.assertTrue(issubclass(module.dispatcher, object))
 
 
+class Slotted(asynchat.async_chat):
+    __slots__ = ("slot",)
+
+
 class ObjectTest(kit.TestCase):
     def test_vars(self):
         channel = asyncore.dispatcher()
@@ -373,6 +377,25 @@ class ObjectTest(kit.TestCase):
             pickle.dumps(asynchat.simple_producer(b"abc", 2))
         )
         self.assertEqual((producer.more(), producer.more()), (b"ab", b"c"))
+
+    def test_pickle_and_copy_of_all_parts(self):
+        """Also of what is computed, or in slots."""
+        chat = Slotted(map={})
+        chat.push(b"abc")
+        chat.incoming.append(b"def")
+        chat.ac_in_buffer = b"ghi"
+        chat.slot = 5
+        sender = asyncore.dispatcher_with_send(map={})
+        sender.out_buffer = b"jkl"
+        for copied in (copy.copy, copy.deepcopy,
+                       lambda it: pickle.loads(pickle.dumps(it))):
+            again = copied(chat)
+            self.assertEqual(list(again.producer_fifo), [b"abc"])
+            self.assertEqual(again.incoming, [b"def"])
+            self.assertEqual(again.ac_in_buffer, b"ghi")
+            self.assertEqual(again.slot, 5)
+            self.assertEqual(again._map, {})
+            self.assertEqual(copied(sender).out_buffer, b"jkl")
 
     def test_types_are_mutable(self):
         for kind in (
