@@ -25,6 +25,15 @@ asyncore_set_linger(struct asyncore_dispatcher *d, double seconds)
     return 0;
 }
 
+/* Shut down our side; with the peer's, that is a hang-up, to be seen in the
+ * next pass. */
+static int
+shut_down(struct asyncore_dispatcher *d)
+{
+    asyncore__set(d, ASYNCORE__SERVED);
+    return asyncore__transport_of(d)->shutdown(d);
+}
+
 /* Over and out. */
 static int
 finish(struct asyncore_dispatcher *d)
@@ -64,8 +73,7 @@ linger(struct asyncore_dispatcher *d)
         asyncore__has(d, ASYNCORE__EOF | ASYNCORE__TOLD)) {
         return finish(d);
     }
-    if (!asyncore__has(d, ASYNCORE__SHUT_DONE) &&
-        asyncore__transport_of(d)->shutdown(d) < 0) {
+    if (!asyncore__has(d, ASYNCORE__SHUT_DONE) && shut_down(d) < 0) {
         return finish(d); /* no connection any more */
     }
     double seconds = d->asyncore__linger < ASYNCORE__LINGER_FOREVER
@@ -97,7 +105,7 @@ asyncore__flushed(struct asyncore_dispatcher *d)
         return 0;
     }
     asyncore__set(d, ASYNCORE__SHUT_DONE);
-    int err = asyncore__transport_of(d)->shutdown(d);
+    int err = shut_down(d);
     if (err < 0 && !asyncore__disconnected(err)) {
         return asyncore__fail(d, "shutdown", err);
     }

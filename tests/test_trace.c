@@ -970,6 +970,30 @@ rich_scenario_is_the_same_on_every_backend(void **state)
                  "s.destroy\n");
 }
 
+static int
+react_shutdown(struct chan *c)
+{
+    return asyncore_shutdown(D(c));
+}
+
+/* Both sides have ended, which the handler has not seen yet. */
+static void
+shutdown_without_reading_the_end_is_seen_later(void **state)
+{
+    (void)state;
+    int peer;
+    struct chan *a = kit_pair_chan("a", 0, AF_INET, &peer);
+    a->react[ON_READ] = react_shutdown;
+    kit_pass();
+    assert_int_equal(shutdown(peer, SHUT_WR), 0);
+    kit_pass();
+    assert_trace("a.handle_read\n");
+    a->react[ON_READ] = react_nothing;
+    kit_pass();
+    assert_trace("a.handle_read\na.handle_close\na.destroy\n");
+    close(peer);
+}
+
 int
 main(void)
 {
@@ -1015,6 +1039,7 @@ main(void)
         KIT_TEST(empty_datagram_is_no_end),
         KIT_TEST(descriptor_closed_behind_a_channel_ends_that_one_only),
         KIT_TEST(rich_scenario_is_the_same_on_every_backend),
+        KIT_TEST(shutdown_without_reading_the_end_is_seen_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
