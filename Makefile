@@ -11,7 +11,7 @@ PYTHON ?= python3
 
 export BACKEND T
 .PHONY: all demo test asan tsan valgrind coverage fuzz format lint bench \
-        bench-full bench-plot python python-test install clean help
+        bench-full bench-plot python python-test wheel install clean help
 
 all: build/build.ninja
 	@ninja -C build
@@ -84,6 +84,10 @@ python:
 	@mkdir -p build
 	@tools/python "$(PYTHON)"
 
+wheel:
+	@tools/deps wheel
+	@tools/wheel "$(PYTHON)"
+
 # With every interpreter there is; PYTHONS='python3.12 python3.13': with those.
 python-test: deps-python-test
 	@tests/python/run
@@ -115,6 +119,7 @@ help:
 ## make bench-plot           docs/performance.md, of the last bench-full
 ## make python PYTHON=…      the drop-in for an interpreter, in
 ##                           build/python-VERSION
+## make wheel PYTHON=…       its wheel, and its sources, in build/dist
 ## make python-test          its tests; PYTHONS='python3.12 python3.13'
 ## make install PREFIX=/usr  install (DESTDIR is heeded)
 ## make clean                remove build/
