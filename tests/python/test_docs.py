@@ -56,7 +56,7 @@ class DocsTest(unittest.TestCase):
                 seen += 1
                 self.explained(name, thing)
                 for key in vars(thing) if inspect.isclass(thing) else ():
-                    value = getattr(thing, key)
+                    value = getattr(thing, key, None)
                     if callable(value) and not key.startswith("_"):
                         self.explained(f"{name}.{key}", value)
         self.assertGreater(seen, 20)
