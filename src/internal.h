@@ -194,8 +194,10 @@ void asyncore__outq_consume(struct asyncore__outq *q,
 /* The same where one piece of copies is all there is, and all is sent. */
 void asyncore__outq_consume_only(struct asyncore__outq *q,
                                  struct asyncore__spares *spares);
-/* Drop the first piece, a source. */
-void asyncore__outq_pop(struct asyncore__outq *q);
+/* Drop a source.  It was the first when it was asked; what was prepended
+ * meanwhile stays. */
+void asyncore__outq_pop(struct asyncore__outq *q,
+                        struct asyncore__piece *piece);
 /* Keep the first piece, a source, while it is asked; returns it. */
 struct asyncore__piece *asyncore__outq_hold(struct asyncore__outq *q);
 /* Returns false if it was dropped meanwhile, and is gone now. */

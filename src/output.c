@@ -187,7 +187,7 @@ pull(struct asyncore_dispatcher *d, struct asyncore__outq *q)
         return n < 0 ? (int)n : 1;
     }
     if (given.iov_len == 0) {
-        asyncore__outq_pop(q);
+        asyncore__outq_pop(q, piece);
     }
     else {
         piece->bytes = given.iov_base;

@@ -306,9 +306,19 @@ asyncore__outq_consume_only(struct asyncore__outq *q,
 }
 
 void
-asyncore__outq_pop(struct asyncore__outq *q)
+asyncore__outq_pop(struct asyncore__outq *q, struct asyncore__piece *piece)
 {
-    drop(unlink_head(q));
+    if (q->head == piece) {
+        drop(unlink_head(q));
+        return;
+    }
+    struct asyncore__piece *before = q->head;
+    while (before->next != piece) {
+        before = before->next;
+    }
+    before->next = piece->next;
+    q->tail = q->tail == piece ? before : q->tail;
+    drop(piece);
 }
 
 struct asyncore__piece *

@@ -282,10 +282,33 @@ source_hides_what_is_behind_it(void **state)
     assert_int_equal(released, 0);
     assert_int_equal(asyncore__outq_peek(&q, iov, 4), 0);
     assert_int_equal(q.head->kind, ASYNCORE__SOURCE);
-    asyncore__outq_pop(&q);
+    asyncore__outq_pop(&q, q.head);
     assert_int_equal(released, 1);
     assert_front(&q, 20, 10);
     asyncore__outq_clear(&q);
+}
+
+static void
+what_is_put_before_a_source_that_is_asked_stays(void **state)
+{
+    (void)state;
+    for (size_t behind = 0; behind <= 10; behind += 10) {
+        struct asyncore__outq q = {0};
+        unsigned released = 0;
+        char bytes[30];
+        kit_bytes(bytes, 0, 30);
+        asyncore__outq_add_source(&q, &no_source, source_released, &released);
+        asyncore__outq_append(&q, NULL, bytes + 20, behind);
+        struct asyncore__piece *piece = asyncore__outq_hold(&q);
+        asyncore__outq_prepend(&q, NULL, bytes, 20);
+        assert_true(asyncore__outq_unhold(piece));
+        asyncore__outq_pop(&q, piece);
+        assert_int_equal(released, 1);
+        assert_int_equal(q.len, 20 + behind);
+        assert_front(&q, 0, 20 + behind);
+        asyncore__outq_append(&q, NULL, bytes, 5); /* it has an end */
+        asyncore__outq_clear(&q);
+    }
 }
 
 static void
@@ -564,7 +587,7 @@ one_step(struct both *b)
                                0); /* whoever is empty before it */
         assert_int_equal(b->q.head->kind, ASYNCORE__SOURCE);
         if (m->len == 0) {
-            asyncore__outq_pop(&b->q);
+            asyncore__outq_pop(&b->q, b->q.head);
             model_drop_first(b);
             break;
         }
@@ -647,6 +670,7 @@ main(void)
         KIT_BARE_TEST(release_that_clears_and_appends),
         KIT_BARE_TEST(release_that_appends),
         KIT_BARE_TEST(source_hides_what_is_behind_it),
+        KIT_BARE_TEST(what_is_put_before_a_source_that_is_asked_stays),
         KIT_BARE_TEST(clearing_releases_all_once),
         KIT_BARE_TEST(vectors_are_copied_in_order),
         KIT_BARE_TEST(vector_takes_one_allocation_at_most),
