@@ -287,8 +287,8 @@ asyncore__output_flush(struct asyncore_dispatcher *d)
     }
     struct asyncore__life life = asyncore__life(d);
     int rc = 0;
-    if (!d->connected) {
-        return 0;
+    if (!d->connected || asyncore__has(d, ASYNCORE__UNSENT)) {
+        return 0; /* … yet, or any more: nothing may follow a hole */
     }
     if (asyncore__pending(d)) {
         rc = send_pending(d, out);
@@ -359,7 +359,8 @@ asyncore__output_send(struct asyncore_dispatcher *d, const void *data,
     if (asyncore__has(d, ASYNCORE__TOLD) && d->error < 0) {
         return 0;
     }
-    if (!d->connected || asyncore__pending(d)) {
+    if (!d->connected || asyncore__pending(d) ||
+        asyncore__has(d, ASYNCORE__UNSENT)) {
         return keep(d, data, len, 0);
     }
     struct iovec iov = {(void *)(uintptr_t)data, len};

@@ -746,6 +746,29 @@ datagrams_are_not_run_together(void **state)
     close(fd[1]);
 }
 
+/* Between that and the telling of it, handlers run. */
+static void
+nothing_is_sent_behind_what_was_lost(void **state)
+{
+    (void)state;
+    int fd[2];
+    struct text heard = {0};
+    kit_pair(AF_INET, fd);
+    struct chan *c = chan_open_sender("c", 0, fd[0]);
+    kit_pass();
+    asyncore__output_lost(D(c), -ENOMEM);
+    assert_int_equal(asyncore_send(D(c), "abc", 3), 3);
+    assert_int_equal(asyncore_initiate_send(&c->u.sender), 0);
+    assert_int_equal(asyncore_send(D(c), "def", 3), 3);
+    kit_pass();
+    assert_trace("c.handle_error ENOMEM send -\nc.handle_close ENOMEM\n"
+                 "c.destroy\n");
+    assert_false(kit_drain(fd[1], &heard));
+    assert_int_equal(heard.len, 0);
+    text_clear(&heard);
+    close(fd[1]);
+}
+
 int
 main(void)
 {
@@ -784,6 +807,7 @@ main(void)
         KIT_TEST(class_is_known),
         KIT_TEST(new_in_library_memory_works_as_init_does),
         KIT_TEST(datagrams_are_not_run_together),
+        KIT_TEST(nothing_is_sent_behind_what_was_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
