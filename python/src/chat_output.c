@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* chat_output.c - async_chat's sending: push, producers, the end. */
-#include <errno.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -74,30 +73,6 @@ consume(struct fifo *q, size_t n, const struct pieces *p)
     }
 }
 
-static Py_ssize_t
-send_pieces(int fd, struct pieces *p)
-{
-    struct msghdr msg = {.msg_iov = p->iov, .msg_iovlen = p->n};
-    for (;;) {
-        ssize_t n = p->n == 1
-                        ? send(fd, p->iov[0].iov_base, p->iov[0].iov_len, 0)
-                        : sendmsg(fd, &msg, 0);
-        if (n >= 0) {
-            return n;
-        }
-        if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            return 0;
-        }
-        if (errno != EINTR) {
-            PyErr_SetFromErrno(PyExc_OSError);
-            return -1;
-        }
-        if (PyErr_CheckSignals() < 0) {
-            return -1;
-        }
-    }
-}
-
 /* ---- one attempt to send; 0 or -1 ---- */
 
 static int
@@ -120,7 +95,7 @@ send_directly(PyObject *self, const struct klass *k, struct chat *c, int fd)
     if (gather(&c->fifo, &p) < 0) {
         return -1;
     }
-    Py_ssize_t n = p.bytes > 0 ? send_pieces(fd, &p) : 0;
+    Py_ssize_t n = p.bytes > 0 ? direct_send(fd, p.iov, p.n) : 0;
     ungather(&p);
     if (n >= 0) {
         consume(&c->fifo, (size_t)n, &p);

@@ -3,24 +3,34 @@
  * once is kept.
  *
  * `out_buffer` is what waits, computed when somebody looks.  One bytes object
- * is kept as it is; several pieces are copied into one buffer, from whose
- * front is sent. */
+ * is kept as it is; so are the large ones of one event that go out together.
+ * Others are copied into one buffer, from whose front is sent. */
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "state.h"
 
 /* As much as is sent at a time. */
 #define MOST ((size_t)65536)
 
+/* What is shorter is copied rather than sent from where it is. */
+#define LARGE ((size_t)1024)
+
 /* ---- what waits ---- */
+
+/* What front() points to. */
+static size_t
+front_length(const struct output *out)
+{
+    return out->whole != NULL
+               ? (size_t)PyBytes_GET_SIZE(out->whole) - out->start
+               : out->end - out->start;
+}
 
 static size_t
 length(const struct output *out)
 {
-    return out == NULL ? 0
-           : out->whole != NULL
-               ? (size_t)PyBytes_GET_SIZE(out->whole) - out->start
-               : out->end - out->start;
+    return out != NULL ? front_length(out) + out->rest_bytes : 0;
 }
 
 size_t
@@ -46,6 +56,10 @@ sender_clear(struct channel *ch)
         PyMem_Free(out->bytes);
         Py_XDECREF(out->whole);
         Py_XDECREF(out->odd);
+        for (size_t i = 0; i < out->nrest; i++) {
+            Py_DECREF(out->rest[i]);
+        }
+        PyMem_Free(out->rest);
         PyMem_Free(out);
     }
 }
@@ -115,7 +129,7 @@ append_bytes(struct output *out, const char *data, size_t len)
     return 0;
 }
 
-/* From one object to the buffer. */
+/* From objects to the buffer. */
 static int
 spread(struct output *out)
 {
@@ -123,17 +137,47 @@ spread(struct output *out)
     if (whole == NULL) {
         return 0;
     }
-    const char *rest = front(out);
-    size_t len = length(out);
-    size_t start = out->start;
-    out->whole = NULL;
-    out->start = out->end = 0;
-    if (append_bytes(out, rest, len) < 0) {
-        out->whole = whole;
-        out->start = start;
+    struct output joined = {.bytes = out->bytes, .cap = out->cap};
+    int rc = reserve(&joined, length(out));
+    out->bytes = joined.bytes;
+    out->cap = joined.cap;
+    if (rc < 0) {
         return -1;
     }
+    append_bytes(&joined, front(out), front_length(out));
+    for (size_t i = 0; i < out->nrest; i++) {
+        append_bytes(&joined, PyBytes_AS_STRING(out->rest[i]),
+                     (size_t)PyBytes_GET_SIZE(out->rest[i]));
+        Py_DECREF(out->rest[i]);
+    }
     Py_DECREF(whole);
+    PyMem_Free(out->rest);
+    *out = joined;
+    return 0;
+}
+
+/* Can it be sent from where it is, after what waits? */
+static bool
+is_piece(const struct channel *ch, const struct output *out, PyObject *data)
+{
+    return ch->event != NULL && ch->event->deferred && out->whole != NULL &&
+           out->nrest < OUTPUT_PIECES && PyBytes_CheckExact(data) &&
+           (size_t)PyBytes_GET_SIZE(data) >= LARGE;
+}
+
+static int
+append_piece(struct output *out, PyObject *data)
+{
+    if (out->rest == NULL) {
+        out->rest = PyMem_Malloc(OUTPUT_PIECES * sizeof(PyObject *));
+        if (out->rest == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    Py_INCREF(data);
+    out->rest[out->nrest++] = data;
+    out->rest_bytes += (size_t)PyBytes_GET_SIZE(data);
     return 0;
 }
 
@@ -149,6 +193,9 @@ append(struct channel *ch, PyObject *data)
         Py_XSETREF(out->whole, data);
         out->start = 0;
         return 0;
+    }
+    if (is_piece(ch, out, data)) {
+        return append_piece(out, data);
     }
     Py_buffer view;
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
@@ -169,16 +216,40 @@ consume(struct channel *ch, size_t n)
     if (out == NULL) {
         return; /* dropped meanwhile */
     }
-    size_t have = length(out);
-    if (n >= have) {
+    if (n >= length(out)) {
         sender_clear(ch);
+        return;
     }
-    else {
-        out->start += n;
+    size_t gone = 0;
+    while (n >= front_length(out)) {
+        n -= front_length(out);
+        Py_SETREF(out->whole, out->rest[gone++]);
+        out->start = 0;
+        out->rest_bytes -= (size_t)PyBytes_GET_SIZE(out->whole);
+    }
+    out->start += n;
+    out->nrest -= gone;
+    if (gone > 0) {
+        memmove(out->rest, out->rest + gone, out->nrest * sizeof *out->rest);
     }
 }
 
 /* ---- sending ---- */
+
+/* At most so much of it, to such a socket. */
+static Py_ssize_t
+send_output(PyObject *self, int fd, const struct output *out, size_t most)
+{
+    struct iovec iov[1 + OUTPUT_PIECES];
+    size_t len = front_length(out);
+    iov[0].iov_base = len > 0 ? (char *)(uintptr_t)front(out) : "";
+    iov[0].iov_len = len < most ? len : most;
+    for (size_t i = 0; i < out->nrest; i++) {
+        iov[i + 1].iov_base = PyBytes_AS_STRING(out->rest[i]);
+        iov[i + 1].iov_len = (size_t)PyBytes_GET_SIZE(out->rest[i]);
+    }
+    return channel_send_pieces(self, fd, iov, 1 + out->nrest);
+}
 
 /* One send, by the means of class dispatcher; a subclass's send is not for
  * us.  Returns 0 or -1. */
@@ -187,14 +258,16 @@ send_front(PyObject *self, size_t most)
 {
     struct channel *ch = channel_of(self);
     struct output *out = ch->output;
-    size_t len = length(out);
-    len = len < most ? len : most;
     struct direct d;
+    bool direct = socket_direct(ch, &d);
+    if ((!direct || most < length(out)) && spread(out) < 0) {
+        return -1;
+    }
     Py_ssize_t n;
-    if (socket_direct(ch, &d)) {
+    if (direct) {
         /* Who is told that it is closed may drop what is being sent. */
         ch->output = NULL;
-        n = channel_send_bytes(self, d.fd, len > 0 ? front(out) : "", len);
+        n = send_output(self, d.fd, out, most);
         if (ch->output == NULL) {
             ch->output = out;
         }
@@ -205,6 +278,7 @@ send_front(PyObject *self, size_t most)
         }
     }
     else {
+        size_t len = length(out) < most ? length(out) : most;
         PyObject *data = PyBytes_FromStringAndSize(len > 0 ? front(out) : "",
                                                    (Py_ssize_t)len);
         PyObject *sent = data != NULL ? channel_send(self, data) : NULL;
@@ -282,6 +356,9 @@ initiate(PyObject *self, size_t most)
 int
 sender_flush(PyObject *self)
 {
+    if (sender_pending(channel_of(self)) == 0) {
+        return 0; /* it went out with what was sent last */
+    }
     int rc = initiate(self, SIZE_MAX);
     if (sender_pending(channel_of(self)) > 0) {
         channel_touch(channel_of(self));
@@ -387,9 +464,12 @@ send_data(PyObject *self, PyObject *data)
     if (plain && !had) {
         channel_touch(ch);
     }
-    return channel_is(self, KLASS_SENDER, k->st->names.initiate_send)
-               ? initiate(self, MOST)
-               : call_void(self, k->st->names.initiate_send);
+    if (!channel_is(self, KLASS_SENDER, k->st->names.initiate_send)) {
+        return call_void(self, k->st->names.initiate_send);
+    }
+    /* What has waited for this goes out with it. */
+    bool gathered = ch->event != NULL && ch->event->deferred;
+    return initiate(self, gathered ? SIZE_MAX : MOST);
 }
 
 static PyObject *
@@ -457,6 +537,9 @@ get_out_buffer(PyObject *self, void *closure)
     size_t len = length(out);
     if (len == 0) {
         return PyBytes_FromStringAndSize(NULL, 0);
+    }
+    if (out->nrest > 0 && spread(out) < 0) {
+        return NULL;
     }
     if (out->whole == NULL || out->start > 0) {
         /* Kept as it is given, so that looking again costs nothing. */

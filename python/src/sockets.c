@@ -7,6 +7,7 @@
  * methods. */
 #include <errno.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #include "state.h"
 
@@ -128,13 +129,35 @@ direct_recv(int fd, char *buffer, size_t len, int flags)
     }
 }
 
-static Py_ssize_t
-direct_send(int fd, const char *data, size_t len)
+/* Small pieces are put together here, which is cheaper than to have the
+ * kernel do it. */
+#define TOGETHER ((size_t)4096)
+
+static ssize_t
+send_pieces(int fd, const struct iovec *iov, size_t n)
+{
+    char buffer[TOGETHER];
+    size_t len = 0;
+    for (size_t i = 0; n > 1 && i < n; i++) {
+        if (iov[i].iov_len > sizeof buffer - len) {
+            struct msghdr msg = {.msg_iov = (struct iovec *)(uintptr_t)iov,
+                                 .msg_iovlen = n};
+            return sendmsg(fd, &msg, 0);
+        }
+        memcpy(buffer + len, iov[i].iov_base, iov[i].iov_len);
+        len += iov[i].iov_len;
+    }
+    return n == 1 ? send(fd, iov[0].iov_base, iov[0].iov_len, 0)
+                  : send(fd, buffer, len, 0);
+}
+
+Py_ssize_t
+direct_send(int fd, const struct iovec *iov, size_t n)
 {
     for (;;) {
-        ssize_t n = send(fd, data, len, 0);
-        if (n >= 0) {
-            return n;
+        ssize_t sent = send_pieces(fd, iov, n);
+        if (sent >= 0) {
+            return sent;
         }
         if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return 0;
@@ -199,10 +222,10 @@ call_socket(PyObject *self, const struct state *st, PyObject *name,
 /* ---- send ---- */
 
 Py_ssize_t
-channel_send_bytes(PyObject *self, int fd, const char *data, size_t len)
+channel_send_pieces(PyObject *self, int fd, const struct iovec *iov, size_t n)
 {
-    Py_ssize_t n = direct_send(fd, data, len);
-    return n < 0 ? channel_io_failed(self, "send") : n;
+    Py_ssize_t sent = direct_send(fd, iov, n);
+    return sent < 0 ? channel_io_failed(self, "send") : sent;
 }
 
 static PyObject *
@@ -231,7 +254,8 @@ channel_send(PyObject *self, PyObject *data)
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    Py_ssize_t n = channel_send_bytes(self, d.fd, view.buf, (size_t)view.len);
+    struct iovec iov = {.iov_base = view.buf, .iov_len = (size_t)view.len};
+    Py_ssize_t n = channel_send_pieces(self, d.fd, &iov, 1);
     PyBuffer_Release(&view);
     return n < 0 ? NULL : PyLong_FromSsize_t(n);
 }

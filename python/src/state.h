@@ -136,6 +136,7 @@ METHODS(X)
 COMPUTED(X)
 #undef X
 
+struct iovec;
 struct state;
 struct registry;
 
@@ -243,12 +244,17 @@ struct watch;
 struct event;
 struct chat;
 
+/* So many more pieces go out together with the first. */
+#define OUTPUT_PIECES 63
+
 /* What a dispatcher_with_send has yet to send: bytes[start, end). */
 struct output {
     char *bytes;
     size_t start, end, cap;
-    PyObject *whole; /* … or all of this, a bytes object */
-    PyObject *odd;   /* … or something a program has put there */
+    PyObject *whole; /* … or all from `start` of this, a bytes object … */
+    PyObject **rest; /* … and all of these, OUTPUT_PIECES at most */
+    size_t nrest, rest_bytes;
+    PyObject *odd; /* … or something a program has put there */
 };
 
 struct channel {
@@ -412,10 +418,12 @@ int socket_init(struct state *st);
 /* recv(2), signals heeded; -1 with exception. */
 Py_ssize_t direct_recv(int fd, char *buffer, size_t len, int flags);
 PyObject *direct_recv_bytes(struct state *st, int fd, size_t size);
+/* One send of at most 64 pieces: how many bytes the kernel took, or -1. */
+Py_ssize_t direct_send(int fd, const struct iovec *iov, size_t n);
 /* What dispatcher.send does with bytes on such a socket: how many were sent,
  * or -1. */
-Py_ssize_t channel_send_bytes(PyObject *self, int fd, const char *data,
-                              size_t len);
+Py_ssize_t channel_send_pieces(PyObject *self, int fd, const struct iovec *iov,
+                               size_t n);
 /* recv into a buffer, as dispatcher.recv does it: 0, if the connection has
  * ended, or -1. */
 Py_ssize_t channel_recv_into(PyObject *self, int fd, char *buffer, size_t len);

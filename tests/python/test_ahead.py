@@ -15,6 +15,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 import unittest
 
 import kit
@@ -192,6 +193,55 @@ class ReadingTest(kit.TestCase):
             kit.settle(near)
             self.step()
             self.assertEqual(body, [b"body"])
+
+
+class EchoTest(kit.TestCase):
+    """Much comes in at once, and not all that is sent fits."""
+
+    class Echo(asyncore.dispatcher_with_send):
+        size = 8192
+        most = 0
+
+        def handle_read(self):
+            self.send(self.recv(self.size))
+
+        def handle_write(self):
+            self.most = max(self.most, len(self.out_buffer))
+            super().handle_write()
+
+    @kit.each_poller
+    def test_slow_reader(self):
+        """Every byte comes back once and in order, however it was cut."""
+        data = b"".join(b"%07d" % i for i in range(100_000))
+        for size in (1000, 3000, 8192, 65536):
+            near, far = kit.tcp_pair()
+            self.addCleanup(far.close)
+            near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+            far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+            far.setblocking(False)
+            channel = self.Echo(near)
+            del near  # nothing is read ahead where somebody else has it
+            channel.size = size
+            sent, got = 0, bytearray()
+            deadline = time.monotonic() + kit.PATIENCE
+            while len(got) < len(data) and time.monotonic() < deadline:
+                blocked = False
+                while sent < len(data) and not blocked:
+                    try:
+                        sent += far.send(data[sent:sent + 200_000])
+                    except BlockingIOError:
+                        blocked = True
+                    self.step()
+                self.step()
+                try:
+                    got += far.recv(size // 2)
+                except BlockingIOError:
+                    pass
+            self.assertTrue(got == data)
+            self.assertGreater(channel.most, 0)
+            self.step(2)
+            self.assertEqual(channel.out_buffer, b"")
+            channel.close()
 
 
 class SendingTest(kit.TestCase):
