@@ -436,8 +436,7 @@ struct asyncore__ready {
     uint32_t mask;
 };
 
-/* sort.c: into map order.  Those of the same place stay as they are, if spare
- * has room for n. */
+/* sort.c: into map order.  spare has room for n, or is NULL: slower then. */
 void asyncore__sort(struct asyncore__ready *ready, size_t n,
                     struct asyncore__ready *spare);
 

@@ -71,18 +71,6 @@ any_number_comes_into_order(void **state)
 }
 
 static void
-those_of_one_place_stay_as_they_are(void **state)
-{
-    (void)state;
-    make_events(1000, 10, 3);
-    asyncore__sort(events, 1000, spare);
-    for (size_t i = 1; i < 1000; i++) {
-        assert_true(events[i - 1].pos != events[i].pos ||
-                    events[i - 1].fd < events[i].fd);
-    }
-}
-
-static void
 what_is_in_order_is_left_alone(void **state)
 {
     (void)state;
@@ -102,7 +90,6 @@ main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_number_comes_into_order),
-        cmocka_unit_test(those_of_one_place_stay_as_they_are),
         cmocka_unit_test(what_is_in_order_is_left_alone),
     };
     return cmocka_run_group_tests_name("sort", tests, NULL, NULL);

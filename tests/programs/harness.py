@@ -25,6 +25,9 @@ SKIP = 77  # exit status that tells meson that nothing was tested
 
 # The programs are built with a sanitizer, which has memory of its own.
 SANITIZED = os.environ.get("SANITIZED", "") not in ("", "none")
+IO_URING = os.environ.get("ASYNCORE_BACKEND") == "io_uring"
+# Bytes that a server may take for a map's buffers when they are first used.
+BUFFERS = (512 << 10) if IO_URING else 0
 if SANITIZED:
     os.environ["ASAN_OPTIONS"] = ":".join(
         [os.environ.get("ASAN_OPTIONS", ""), "quarantine_size_mb=1"]
