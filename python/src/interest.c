@@ -102,8 +102,7 @@ static int
 arm(struct watch *w)
 {
     struct registry *reg = w->reg;
-    bool any = w->readable || w->writable;
-    bool urgent = reg->use_poll ? w->readable : any;
+    bool urgent = reg->use_poll ? w->readable : w->urgent;
     unsigned mask = (w->readable ? (unsigned)ASYNCORE__READ : 0) |
                     (w->writable ? (unsigned)ASYNCORE__WRITE : 0) |
                     (urgent ? (unsigned)ASYNCORE__PRI : 0);
@@ -123,7 +122,7 @@ arm(struct watch *w)
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
-    reg->armed += any;
+    reg->armed += mask != 0;
     reg->armed -= was;
     return 0;
 }
@@ -144,7 +143,7 @@ update(struct watch *w)
     if (registry_ask(w, ask) < 0 || ask) {
         return ask ? 0 : -1;
     }
-    w->readable = true;
+    w->readable = w->urgent = true;
     w->writable = writable;
     return arm(w);
 }
@@ -201,9 +200,13 @@ sort_asked(struct registry *reg)
     reg->asked_unsorted = false;
 }
 
+struct answer {
+    bool readable, writable, urgent;
+};
+
 /* As in the original: both, and `accepting` only of the writable. */
 static int
-ask(const struct state *st, PyObject *obj, bool *readable, bool *writable)
+ask(const struct state *st, PyObject *obj, struct answer *ret)
 {
     const struct names *n = &st->names;
     const struct klass *k = is_channel(st, obj) ? klass_of(obj) : NULL;
@@ -213,17 +216,19 @@ ask(const struct state *st, PyObject *obj, bool *readable, bool *writable)
     if (r < 0) {
         return -1;
     }
-    *readable = r;
+    ret->readable = r;
     k = k != NULL ? klass_of(obj) : NULL; /* again: readable() was called */
-    if (k != NULL && writable_known(k, channel_of(obj), writable)) {
+    if (k != NULL && writable_known(k, channel_of(obj), &ret->writable)) {
+        ret->urgent = r > 0 || has_output(k, channel_of(obj)) > 0;
         return 0;
     }
     int w = call_truth(obj, n->writable);
+    ret->urgent = r > 0 || w > 0;
     if (w > 0) {
         int accepting = attribute_truth(obj, n->accepting);
         w = accepting < 0 ? -1 : !accepting;
     }
-    *writable = w > 0;
+    ret->writable = w > 0;
     return w < 0 ? -1 : 0;
 }
 
@@ -231,16 +236,17 @@ ask(const struct state *st, PyObject *obj, bool *readable, bool *writable)
 static int
 ask_one(struct registry *reg, int fd, PyObject *obj)
 {
-    bool readable, writable;
-    if (ask(reg->st, obj, &readable, &writable) < 0) {
+    struct answer answer = {false, false, false};
+    if (ask(reg->st, obj, &answer) < 0) {
         return -1;
     }
     struct watch *w = (size_t)fd < reg->nfds ? reg->by_fd[fd] : NULL;
     if (w == NULL || w->object != obj) {
         return 0;
     }
-    w->readable = readable;
-    w->writable = writable;
+    w->readable = answer.readable;
+    w->writable = answer.writable;
+    w->urgent = answer.urgent;
     return arm(w);
 }
 

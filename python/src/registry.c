@@ -276,7 +276,8 @@ read_entry(struct registry *reg, PyObject *key, PyObject *value)
         return 0;
     }
     struct watch *w = (size_t)fd < reg->nfds ? reg->by_fd[fd] : NULL;
-    if (w != NULL && w->object == value) {
+    if (w != NULL && w->object == value &&
+        w->channel == is_channel(reg->st, value)) { /* not another there */
         w->seq = ++reg->last_seq;
         w->sync = reg->sync;
         return 1;

@@ -19,6 +19,7 @@ struct watch {
     unsigned asked; /* place among the asked + 1, or 0 */
     bool channel;   /* one of ours; others are asked in every pass */
     bool readable, writable;
+    bool urgent;  /* select() looks for exceptions */
     bool invalid; /* the descriptor is not open */
     bool fresh;   /* it may be another file by now */
 };

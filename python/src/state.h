@@ -3,7 +3,8 @@
  *
  * `_asyncore` has one layout for all channels, `channel`, from which the
  * classes of asyncore.py and asynchat.py derive; so any two of them can be
- * bases of a third.  Attributes of a channel live in its dictionary, where
+ * bases of a third, but none together with a class in C that has a layout of
+ * its own.  Attributes of a channel live in its dictionary, where
  * programs look for them.  Nothing is static: each interpreter that imports
  * the module has a state of its own. */
 #ifndef ASYNCORE_PYTHON_STATE_H

@@ -28,7 +28,8 @@ def run_child(function):
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = os.waitpid(pid, 0)[1]
+    return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -status
 
 
 class ThreadTest(kit.TestCase):

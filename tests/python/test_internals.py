@@ -10,9 +10,11 @@ import abc
 import collections
 import functools
 import http.server
+import numbers
 import os
 import select
 import socket
+import socketserver
 import sys
 import threading
 import types
@@ -937,15 +939,39 @@ class InheritanceTest(kit.TestCase):
         self.assertEqual(far.recv(9), b"X")
         self.assertEqual(Three.__mro__[3], asyncore.dispatcher)
 
-        # Other bases have a layout of their own, as Cython's classes have.
-        class Four(Exception, asyncore.dispatcher):
-            pass
+    def test_bases_with_a_layout(self):
+        """Bases in C that have fields of their own: the one limit."""
 
-        class Five(asyncore.dispatcher, dict):
-            pass
+        def exception():
+            class Four(Exception, asyncore.dispatcher):
+                pass
 
-        self.assertIsInstance(Four(), asyncore.dispatcher)
-        self.assertEqual(Five.__base__, dict)
+            return Four
+
+        def dictionary():
+            class Five(asyncore.dispatcher, dict):
+                pass
+
+            return Five
+
+        for make in (exception, dictionary):
+            if kit.OURS:
+                self.assertRaisesRegex(TypeError, "lay-out conflict", make)
+            else:
+                self.assertTrue(issubclass(make(), asyncore.dispatcher))
+
+    def test_bases_without_a_layout(self):
+        """In C or not: before the channel, or after it."""
+        for other in (type("Plain", (), {}), abc.ABC, threading.Thread,
+                      typing.Generic[typing.TypeVar("item")],
+                      socketserver.BaseRequestHandler, numbers.Number):
+            before = types.new_class("Before", (other, asyncore.dispatcher))
+            after = types.new_class("After", (asyncore.dispatcher, other))
+            for kind in (before, after):
+                channel = kind.__new__(kind)
+                asyncore.dispatcher.__init__(channel, map={})
+                channel.set_socket(unittest.mock.Mock())
+                self.assertEqual(len(channel._map), 1)
 
     def test_generic_and_abstract(self):
         class Abstract(asyncore.dispatcher, abc.ABC):

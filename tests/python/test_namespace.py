@@ -6,6 +6,7 @@ import copy
 import errno
 import gc
 import importlib
+import importlib.util
 import inspect
 import os
 import pickle
