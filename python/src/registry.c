@@ -268,6 +268,12 @@ descriptor(PyObject *key)
 
 /* ---- reading the map ---- */
 
+static struct watch *
+watch_at(const struct registry *reg, int fd)
+{
+    return fd >= 0 && (size_t)fd < reg->nfds ? reg->by_fd[fd] : NULL;
+}
+
 static int
 read_entry(struct registry *reg, PyObject *key, PyObject *value)
 {
@@ -275,7 +281,7 @@ read_entry(struct registry *reg, PyObject *key, PyObject *value)
     if (fd < 0) {
         return 0;
     }
-    struct watch *w = (size_t)fd < reg->nfds ? reg->by_fd[fd] : NULL;
+    struct watch *w = watch_at(reg, fd);
     if (w != NULL && w->object == value &&
         w->channel == is_channel(reg->st, value)) { /* not another there */
         w->seq = ++reg->last_seq;
@@ -319,6 +325,21 @@ registry_sync(struct registry *reg)
     return rc;
 }
 
+/* The map, which was as it had been read, has self under fd now. */
+static int
+enter(struct registry *reg, int fd, PyObject *self)
+{
+    const struct watch *w = watch_at(reg, fd);
+    if (w != NULL && w->object == self) {
+        renew(reg->by_fd[fd]);
+    }
+    else if (place(reg, fd, self, w != NULL ? w->seq : ++reg->last_seq) < 0) {
+        return -1;
+    }
+    reg->version = dictwatch_version(reg);
+    return 0;
+}
+
 int
 registry_add(struct state *st, PyObject *map, PyObject *key, PyObject *self)
 {
@@ -328,23 +349,20 @@ registry_add(struct state *st, PyObject *map, PyObject *key, PyObject *self)
     struct registry *reg = registry_find(st, map);
     bool current = reg != NULL && reg->version != 0 &&
                    dictwatch_version(reg) == reg->version;
-    if (PyDict_SetItem(map, key, self) < 0) {
-        return -1;
-    }
+    /* Who was there dies, if so, when all is done: he may do anything. */
+    PyObject *old = PyDict_GetItemWithError(map, key);
+    Py_XINCREF(old);
+    int rc =
+        old == NULL && PyErr_Occurred() ? -1 : PyDict_SetItem(map, key, self);
     int fd = descriptor(key);
-    if (!current || fd < 0) {
+    if (rc == 0 && current && fd >= 0) {
+        rc = enter(reg, fd, self);
+    }
+    else if (rc == 0) {
         channel_renew(channel_of(self));
-        return 0;
     }
-    struct watch *w = (size_t)fd < reg->nfds ? reg->by_fd[fd] : NULL;
-    if (w != NULL && w->object == self) {
-        renew(w);
-    }
-    else if (place(reg, fd, self, w != NULL ? w->seq : ++reg->last_seq) < 0) {
-        return -1;
-    }
-    reg->version = dictwatch_version(reg);
-    return 0;
+    Py_XDECREF(old);
+    return rc;
 }
 
 int
@@ -355,20 +373,19 @@ registry_remove(struct state *st, PyObject *map, PyObject *key)
     }
     struct registry *reg = registry_find(st, map);
     int fd = descriptor(key);
-    struct watch *w = reg != NULL && fd >= 0 && (size_t)fd < reg->nfds
-                          ? reg->by_fd[fd]
-                          : NULL;
+    struct watch *w = reg != NULL ? watch_at(reg, fd) : NULL;
     bool current = w != NULL && dictwatch_version(reg) == reg->version;
     if (w != NULL) {
         drop(w); /* in any case: its descriptor may be closed next */
     }
-    if (PyDict_DelItem(map, key) < 0) {
-        return -1;
-    }
-    if (current) {
+    PyObject *old = PyDict_GetItemWithError(map, key); /* likewise */
+    Py_XINCREF(old);
+    int rc = old == NULL && PyErr_Occurred() ? -1 : PyDict_DelItem(map, key);
+    if (rc == 0 && current) {
         reg->version = dictwatch_version(reg);
     }
-    return 0;
+    Py_XDECREF(old);
+    return rc;
 }
 
 /* ---- registries ---- */

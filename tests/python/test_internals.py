@@ -939,6 +939,46 @@ class InheritanceTest(kit.TestCase):
         self.assertEqual(far.recv(9), b"X")
         self.assertEqual(Three.__mro__[3], asyncore.dispatcher)
 
+    @kit.each_poller
+    def test_who_is_replaced(self):
+        """Who dies when another takes his place, or when he is taken out,
+        may change the map; and the other has the place."""
+        pairs = [self.pair() for _ in range(4)]
+        calls = []
+
+        class Own(asyncore.dispatcher):
+            def handle_write(self):
+                calls.append(self.name)
+
+        class Last(Own):
+            def __del__(self):
+                make(pairs[3][0], "born", Own)
+
+        def make(sock, name, kind):
+            channel = kind()
+            channel.name = name
+            channel.connected = True
+            channel.set_socket(sock)
+            return channel
+
+        make(pairs[0][0], "old", Last)
+        make(pairs[1][0], "second", Own)
+        self.step()
+        self.assertEqual(calls, ["old", "second"])
+        make(pairs[0][0], "new", Own)
+        del calls[:]
+        self.step()
+        self.assertEqual(calls, ["new", "second", "born"])
+        asyncore.socket_map[pairs[3][0].fileno()].del_channel()
+        last = make(pairs[2][0], "last", Last)
+        self.step()
+        other = Own()
+        other._fileno = last._fileno
+        del last, calls[:]
+        other.del_channel()
+        self.step()
+        self.assertEqual(calls, ["new", "second", "born"])
+
     def test_bases_with_a_layout(self):
         """Bases in C that have fields of their own: the one limit."""
 
