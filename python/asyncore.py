@@ -136,21 +136,34 @@ def _select_pass(timeout, map):
     if not watched:
         time.sleep(timeout)
         return
-    try:
-        ready = select.select(reading, writing, watched, timeout)
-    except OSError as err:
-        invalid = [fd for fd in channels if not _is_valid(fd)]
-        if err.errno != EBADF or not invalid:
-            raise
-        ready = None
-    if ready is None:
-        _close_invalid(invalid, channels, map)
-        return
-    for fds, deliver in zip(ready, (read, write, _exception)):
+    readable, writable, urgent, invalid = _select(
+        reading, writing, watched, timeout)
+    if invalid:
+        readable = [fd for fd in watched if fd in invalid or fd in readable]
+    for fds, deliver in (
+            (readable, read), (writable, write), (urgent, _exception)):
         for fd in fds:
             obj = map.get(fd)
-            if obj is not None and obj is channels[fd]:
+            if obj is None or obj is not channels[fd]:
+                continue
+            if fd in invalid:
+                readwrite(obj, select.POLLNVAL)
+            else:
                 deliver(obj)
+
+
+def _select(reading, writing, watched, timeout):
+    """What is ready, and, last, which descriptors somebody has closed."""
+    invalid = set()
+    try:
+        return (*select.select(reading, writing, watched, timeout), invalid)
+    except OSError as err:
+        invalid.update(fd for fd in watched if not _is_valid(fd))
+        if err.errno != EBADF or not invalid:
+            raise
+    valid = ([fd for fd in fds if fd not in invalid]
+             for fds in (reading, writing, watched))
+    return (*select.select(*valid, 0), invalid)
 
 
 def _is_valid(fd):
@@ -160,14 +173,6 @@ def _is_valid(fd):
     except (OSError, TypeError, OverflowError):
         return False
     return True
-
-
-def _close_invalid(invalid, channels, map):
-    """Close those whose descriptor somebody has closed."""
-    for fd in invalid:
-        obj = map.get(fd)
-        if obj is not None and obj is channels[fd]:
-            readwrite(obj, select.POLLNVAL)
 
 
 def _poll_pass(milliseconds, map):

@@ -265,17 +265,8 @@ send_front(PyObject *self, size_t most)
     }
     Py_ssize_t n;
     if (direct) {
-        /* Who is told that it is closed may drop what is being sent. */
-        ch->output = NULL;
+        /* Who is told that it is closed may drop it all, or add to it. */
         n = send_output(self, d.fd, out, most);
-        if (ch->output == NULL) {
-            ch->output = out;
-        }
-        else {
-            struct channel gone = {.output = out};
-            sender_clear(&gone);
-            return n < 0 ? -1 : 0;
-        }
     }
     else {
         size_t len = length(out) < most ? length(out) : most;

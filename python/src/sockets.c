@@ -151,25 +151,23 @@ send_pieces(int fd, const struct iovec *iov, size_t n)
                   : send(fd, buffer, len, 0);
 }
 
+/* A handler of signals may do anything, to the data as well: then nothing was
+ * sent. */
 Py_ssize_t
 direct_send(int fd, const struct iovec *iov, size_t n)
 {
-    for (;;) {
-        ssize_t sent = send_pieces(fd, iov, n);
-        if (sent >= 0) {
-            return sent;
-        }
-        if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            return 0;
-        }
-        if (errno != EINTR) {
-            PyErr_SetFromErrno(PyExc_OSError);
-            return -1;
-        }
-        if (PyErr_CheckSignals() < 0) {
-            return -1;
-        }
+    ssize_t sent = send_pieces(fd, iov, n);
+    if (sent >= 0) {
+        return sent;
     }
+    if (errno == EINTR) {
+        return PyErr_CheckSignals() < 0 ? -1 : 0;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        return 0;
+    }
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
 }
 
 /* ---- errors ---- */

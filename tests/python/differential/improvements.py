@@ -177,32 +177,37 @@ class Core:
         if not wants:
             time.sleep(timeout)
             return
-        try:
-            ready = select.select(
-                [key for key, reads, _ in wants if reads],
-                [key for key, _, writes in wants if writes],
-                [key for key, _, _ in wants],
-                timeout,
-            )
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-            ready = None
-        if ready is None:
-            self.close_invalid(channels, map)
-            return
+        lists = (
+            [key for key, reads, _ in wants if reads],
+            [key for key, _, writes in wants if writes],
+            [key for key, _, _ in wants],
+        )
+        ready, invalid = self.select(lists, timeout)
         module = self.asyncore
         for keys, deliver in zip(
             ready, (module.read, module.write, module._exception)
         ):
             for key in keys:
-                if map.get(key) is channels[key]:
+                if map.get(key) is not channels[key]:
+                    continue
+                if key in invalid:
+                    module.readwrite(channels[key], select.POLLNVAL)
+                else:
                     deliver(channels[key])
 
-    def close_invalid(self, channels, map):
-        for key, channel in channels.items():
-            if not is_open(key) and map.get(key) is channel:
-                self.asyncore.readwrite(channel, select.POLLNVAL)
+    def select(self, lists, timeout):
+        """What is ready, the invalid among the readable; and who that is."""
+        try:
+            return select.select(*lists, timeout), []
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+        invalid = [key for key in lists[2] if not is_open(key)]
+        ready = select.select(
+            *([key for key in keys if is_open(key)] for keys in lists), 0
+        )
+        first = [key for key in lists[2] if key in invalid + ready[0]]
+        return (first, *ready[1:]), invalid
 
     def poll2(self, timeout=0.0, map=None):
         if not map:
