@@ -16,12 +16,12 @@ struct watch {
     uint64_t seq;              /* the order of the map */
     unsigned sync;             /* when it was seen in the map */
     int fd;
-    unsigned asked; /* place among the asked + 1, or 0 */
-    bool channel;   /* one of ours; others are asked in every pass */
-    bool readable, writable;
-    bool urgent;  /* select() looks for exceptions */
-    bool invalid; /* the descriptor is not open */
-    bool fresh;   /* it may be another file by now */
+    unsigned asked;   /* place among the asked + 1, or 0 */
+    bool channel : 1; /* one of ours; others are asked in every pass */
+    bool readable : 1, writable : 1;
+    bool urgent : 1;  /* select() looks for exceptions */
+    bool invalid : 1; /* the descriptor is not open */
+    bool fresh : 1;   /* it may be another file by now */
 };
 
 struct registry {

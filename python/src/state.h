@@ -268,11 +268,11 @@ struct channel {
     struct output *output; /* NULL: nothing, or no out_buffer at all */
     struct chat *chat;     /* NULL: no async_chat, or not yet */
     unsigned life;         /* + 1 when it leaves its map */
-    bool has_output;       /* out_buffer exists */
-    bool exposed;          /* somebody may have its dictionary */
-    bool closing_told;     /* handle_close is being called by recv or send */
-    bool received;         /* recv has returned something */
-    bool bulk;             /* more comes in than is asked for at once */
+    bool has_output : 1;   /* out_buffer exists */
+    bool exposed : 1;      /* somebody may have its dictionary */
+    bool closing_told : 1; /* handle_close is being called by recv or send */
+    bool received : 1;     /* recv has returned something */
+    bool bulk : 1;         /* more comes in than is asked for at once */
 };
 
 /* The one way from an object to its part in C. */
