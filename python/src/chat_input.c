@@ -14,10 +14,14 @@ static PyObject *
 get_terminator(PyObject *self, const struct klass *k)
 {
     const struct names *n = &k->st->names;
-    if (channel_is(self, KLASS_GET_TERMINATOR, n->get_terminator)) {
-        return PyObject_GetAttr(self, n->terminator);
+    if (!channel_is(self, KLASS_GET_TERMINATOR, n->get_terminator)) {
+        return call_method(self, n->get_terminator);
     }
-    return call_method(self, n->get_terminator);
+    PyObject *value = (k->facts & KLASS_TERMINATOR) != 0
+                          ? channel_get(channel_of(self), n->terminator)
+                          : NULL;
+    Py_XINCREF(value);
+    return value != NULL ? value : PyObject_GetAttr(self, n->terminator);
 }
 
 /* Failure tables of needles up to this are on the stack. */

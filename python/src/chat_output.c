@@ -312,17 +312,24 @@ PyMethodDef chat_handle_write_def = {
 
 /* ---- queueing ---- */
 
-/* Can what is pushed now wait until the event ends? */
+static bool
+is_connected_stream(struct channel *ch, const struct klass *k)
+{
+    struct direct d;
+    return channel_get(ch, k->st->names.connected) == Py_True &&
+           socket_direct(ch, &d) && d.type == SOCK_STREAM;
+}
+
+/* Can what is pushed now wait until the event ends?  If something waits
+ * already, nobody has touched the socket or the flags meanwhile. */
 static bool
 may_defer(PyObject *self, const struct klass *k)
 {
     struct channel *ch = channel_of(self);
-    const struct names *n = &k->st->names;
-    struct direct d;
     return ch->event != NULL && (k->facts & KLASS_FLAGS) != 0 &&
-           channel_is(self, KLASS_SEND, n->send) &&
-           channel_get(ch, n->connected) == Py_True && socket_direct(ch, &d) &&
-           d.type == SOCK_STREAM && event_defers(self);
+           channel_is(self, KLASS_SEND, k->st->names.send) &&
+           (ch->event->deferred || is_connected_stream(ch, k)) &&
+           event_defers(self);
 }
 
 /* Append, by the deque's own method if others have it. */

@@ -66,6 +66,10 @@ find_chat_facts(const struct klass *k)
     facts |= has(k, n->collect_incoming_data, m->chat__collect_incoming_data)
                  ? KLASS_COLLECTS
                  : 0;
+    facts |= k->type->tp_getattro == PyObject_GenericGetAttr &&
+                     has(k, n->terminator, NULL)
+                 ? KLASS_TERMINATOR
+                 : 0;
     return facts;
 }
 

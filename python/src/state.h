@@ -236,7 +236,8 @@ enum {
     KLASS_CHAT_SENDS = 1 << 16,   /* … initiate_send … */
     KLASS_GET_TERMINATOR = 1 << 17, /* … get_terminator; and … */
     KLASS_COLLECTS = 1 << 18, /* … _collect_incoming_data is what collects */
-    KLASS_BLIND = 1 << 19     /* a mixin hides who gets the dictionary */
+    KLASS_BLIND = 1 << 19,    /* a mixin hides who gets the dictionary */
+    KLASS_TERMINATOR = 1 << 20 /* `terminator` is only in the dictionary */
 };
 
 /* ---- channel.c --------------------------------------------------------- */
