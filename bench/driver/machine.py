@@ -29,6 +29,14 @@ def _field(path, name):
     return match[1].strip() if match else ""
 
 
+def _congestion():
+    """Streams depend on it: bbr paces them, cubic does not."""
+    path = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
+    with contextlib.suppress(OSError):
+        return ", TCP by " + path.read_text(encoding="utf-8").strip()
+    return ""
+
+
 def _build_type(build):
     options = _output("meson", "introspect", "--buildoptions", str(build))
     for option in json.loads(options or "[]"):
@@ -65,7 +73,7 @@ def describe(build, pythons):
         (_field("/proc/cpuinfo", "model name") or os.uname().machine)
         + f", {os.cpu_count()} CPUs{' of a virtual machine' * virtual},"
         f" {memory:.0f} GiB",
-        f"Linux {os.uname().release.partition('-')[0]}",
+        f"Linux {os.uname().release.partition('-')[0]}{_congestion()}",
         f"{compiler}, {_build_type(build)}",
         ", ".join(f"{name} {text}" for name, text in _versions().items()),
     ]
