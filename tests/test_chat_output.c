@@ -466,6 +466,30 @@ producer_is_asked_in_its_turn(void **state)
     assert_heard(t, "before one two three after");
 }
 
+/* All of it in one piece, of which the kernel takes nothing. */
+static void
+one_piece_for_a_full_kernel_goes_when_there_is_room(void **state)
+{
+    (void)state;
+    struct talk *t = talk_open("t", 0);
+    struct text got = {0};
+    kit_pass();
+    kit_pass();
+    size_t filled = kit_fill(T(t)->fd);
+    assert_int_equal(asynchat_push(&t->chat, "later", 5), 0);
+    kit_pass();
+    assert_int_equal(asyncore_output_size(T(t)), 5);
+    while (got.len < filled) {
+        talk_read(t, &got);
+    }
+    for (int i = 0; i < 3; i++) {
+        kit_pass();
+    }
+    talk_read(t, &got);
+    assert_string_equal(got.at + filled, "later");
+    text_clear(&got);
+}
+
 static void
 producer_is_asked_only_when_it_can_be_sent(void **state)
 {
@@ -1561,6 +1585,7 @@ main(void)
         TALK_TEST(closing_out_of_a_release_when_the_connection_ends),
         TALK_TEST(discarding_and_pushing_out_of_a_release),
         TALK_TEST(producer_is_asked_in_its_turn),
+        TALK_TEST(one_piece_for_a_full_kernel_goes_when_there_is_room),
         TALK_TEST(producer_is_asked_only_when_it_can_be_sent),
         TALK_TEST(hint_is_the_out_buffer_size),
         TALK_TEST(producer_that_has_nothing_yet),

@@ -656,6 +656,29 @@ idle_handler_may_close_itself_and_others(void **state)
     }
 }
 
+/* Events of a channel about which there was nothing unusual go a shorter way,
+ * where no time is noted. */
+static void
+idle_timeout_that_is_set_late_notes_events(void **state)
+{
+    (void)state;
+    int peer;
+    struct chan *a = kit_pair_chan("a", 0, AF_UNIX, &peer);
+    kit_write(peer, "x", 1);
+    kit_pass();
+    assert_int_equal(a->in.len, 1);
+    assert_int_equal(asyncore_set_timeout(D(a), 5), 0);
+    advance(4);
+    kit_write(peer, "y", 1);
+    kit_pass();
+    assert_int_equal(a->in.len, 2);
+    advance(4);
+    assert_int_equal(a->events[ON_TIMEOUT], 0);
+    advance(1);
+    assert_int_equal(a->events[ON_TIMEOUT], 1);
+    close(peer);
+}
+
 static void
 idle_timeout_without_memory_keeps_the_old_one(void **state)
 {
@@ -742,6 +765,7 @@ main(void)
         CLOCK_TEST(idle_handler_may_leave_the_loop),
         CLOCK_TEST(idle_handler_that_fails_is_an_error_of_the_channel),
         CLOCK_TEST(idle_handler_may_close_itself_and_others),
+        CLOCK_TEST(idle_timeout_that_is_set_late_notes_events),
         CLOCK_TEST(idle_timeout_without_memory_keeps_the_old_one),
         CLOCK_TEST(idle_timeout_of_a_busy_channel_costs_no_timers),
     };

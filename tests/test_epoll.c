@@ -319,6 +319,40 @@ embedded_map_is_served_by_levels(void **state)
     close(peer);
 }
 
+/* A short receive does not mean of unix sockets that nothing is left. */
+static void
+accepted_unix_socket_is_served_by_levels(void **state)
+{
+    (void)state;
+    struct chan *s = chan_socket("s", 0, AF_UNIX, SOCK_STREAM);
+    struct asyncore_addr at = {.u.un.sun_family = AF_UNIX};
+    char *name = at.u.un.sun_path + 1; /* abstract: after a zero */
+    snprintf(name, 40, "asyncore-epoll-%ld", (long)getpid());
+    at.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+                         strlen(name));
+    assert_int_equal(asyncore_bind_addr(D(s), &at.u.sa, at.len), 0);
+    assert_int_equal(asyncore_listen(D(s), 8), 0);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_int_equal(connect(fd, &at.u.sa, at.len), 0);
+    RUN_UNTIL(s->last != NULL);
+    kit_pass();
+    assert_true((kit.map->slots[D(s->last)->fd].armed & ASYNCORE__READ) != 0);
+    assert_false(kit.map->slots[D(s->last)->fd].scratch);
+    close(fd);
+}
+
+static void
+accepted_tcp_socket_is_served_by_edges(void **state)
+{
+    (void)state;
+    struct chan *s = chan_listen("s", 0, AF_INET);
+    int fd = kit_connect(chan_port(s));
+    RUN_UNTIL(s->last != NULL);
+    kit_pass();
+    assert_true(kit.map->slots[D(s->last)->fd].scratch);
+    close(fd);
+}
+
 /* ---- closing, and ghosts ---- */
 
 static void
@@ -436,6 +470,8 @@ main(void)
         KIT_TEST(another_backend_in_between_loses_no_edge),
         KIT_TEST(urgent_byte_alone_keeps_no_idle_channel_alive),
         KIT_TEST(embedded_map_is_served_by_levels),
+        KIT_TEST(accepted_unix_socket_is_served_by_levels),
+        KIT_TEST(accepted_tcp_socket_is_served_by_edges),
         KIT_TEST(closing_a_socket_needs_no_epoll_ctl),
         KIT_TEST(ghost_of_a_closed_socket_is_laid),
         KIT_TEST(without_a_descriptor_the_ghost_is_laid_later),
