@@ -80,12 +80,12 @@ bench-plot:
 
 # For one interpreter: PYTHON=python3.13.
 python:
-	@tools/deps build
+	@PYTHON="$(PYTHON)" tools/deps python
 	@mkdir -p build
 	@tools/python "$(PYTHON)"
 
 wheel:
-	@tools/deps wheel
+	@PYTHON="$(PYTHON)" tools/deps wheel
 	@tools/wheel "$(PYTHON)"
 
 # With every interpreter there is; PYTHONS='python3.12 python3.13': with those.
