@@ -328,8 +328,8 @@ accepted_unix_socket_is_served_by_levels(void **state)
     struct asyncore_addr at = {.u.un.sun_family = AF_UNIX};
     char *name = at.u.un.sun_path + 1; /* abstract: after a zero */
     snprintf(name, 40, "asyncore-epoll-%ld", (long)getpid());
-    at.len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
-                         strlen(name));
+    at.len =
+        (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(name));
     assert_int_equal(asyncore_bind_addr(D(s), &at.u.sa, at.len), 0);
     assert_int_equal(asyncore_listen(D(s), 8), 0);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
