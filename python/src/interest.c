@@ -2,8 +2,7 @@
 /* interest.c - who waits for what, and telling the core.
  *
  * Of a channel that overrides nothing, and whose attributes nobody can change
- * unnoticed, it is known; others are asked in every pass, as all were in the
- * original. */
+ * unnoticed, it is known; others are asked (ask.c). */
 #include "registry.h"
 
 /* ---- what is known ---- */
@@ -16,8 +15,8 @@ plain_flag(const struct channel *ch, PyObject *name)
     return value == NULL || value == Py_False ? 0 : value == Py_True ? 1 : -1;
 }
 
-static int
-has_output(const struct klass *k, struct channel *ch)
+int
+interest_has_output(const struct klass *k, struct channel *ch)
 {
     if ((k->facts & KLASS_WRITES_ALWAYS) != 0) {
         return 1;
@@ -36,8 +35,8 @@ has_output(const struct klass *k, struct channel *ch)
     return sender_pending(ch) > 0;
 }
 
-static bool
-writable_known(const struct klass *k, struct channel *ch, bool *ret)
+bool
+interest_writable(const struct klass *k, struct channel *ch, bool *ret)
 {
     const struct names *n = &k->st->names;
     const unsigned known =
@@ -46,14 +45,14 @@ writable_known(const struct klass *k, struct channel *ch, bool *ret)
         channel_get(ch, n->writable) != NULL) {
         return false;
     }
-    int writable = has_output(k, ch);
+    int writable = interest_has_output(k, ch);
     int accepting = plain_flag(ch, n->accepting);
     *ret = writable > 0 && accepting == 0;
     return writable >= 0 && accepting >= 0;
 }
 
-static bool
-readable_known(const struct klass *k, const struct channel *ch)
+bool
+interest_readable(const struct klass *k, const struct channel *ch)
 {
     return (k->facts & KLASS_READABLE) != 0 &&
            channel_get(ch, k->st->names.readable) == NULL;
@@ -98,8 +97,8 @@ forget_file(struct watch *w)
     w->fresh = false;
 }
 
-static int
-arm(struct watch *w)
+int
+interest_arm(struct watch *w)
 {
     struct registry *reg = w->reg;
     bool urgent = reg->use_poll ? w->readable : w->urgent;
@@ -110,10 +109,12 @@ arm(struct watch *w)
         forget_file(w);
     }
     bool was = reg->core->slots[w->fd].armed != 0;
+    w->settled = true;
     if (mask == reg->core->slots[w->fd].armed) {
         return 0;
     }
     int err = asyncore__arm(reg->core, w->fd, mask);
+    w->settled = err >= 0;
     if (err == -EBADF) {
         return registry_invalid(w);
     }
@@ -138,14 +139,15 @@ update(struct watch *w)
     struct channel *ch = channel_of(w->object);
     const struct klass *k = klass_of(w->object);
     bool writable = false;
-    bool known = readable_known(k, ch) && writable_known(k, ch, &writable);
+    bool known =
+        interest_readable(k, ch) && interest_writable(k, ch, &writable);
     bool ask = is_exposed(ch) || !known;
     if (registry_ask(w, ask) < 0 || ask) {
         return ask ? 0 : -1;
     }
     w->readable = w->urgent = true;
     w->writable = writable;
-    return arm(w);
+    return interest_arm(w);
 }
 
 int
@@ -168,121 +170,4 @@ interest_apply(struct registry *reg, uint64_t last)
         }
     }
     return 0;
-}
-
-/* ---- the asked ---- */
-
-static int
-by_seq(const void *a, const void *b)
-{
-    const struct watch *x = *(struct watch *const *)a;
-    const struct watch *y = *(struct watch *const *)b;
-    return x->seq < y->seq ? -1 : x->seq > y->seq;
-}
-
-static void
-sort_asked(struct registry *reg)
-{
-    if (!reg->asked_unsorted) {
-        return;
-    }
-    size_t n = 0;
-    for (size_t i = 0; i < reg->nasked; i++) {
-        if (reg->asked[i] != NULL) {
-            reg->asked[n++] = reg->asked[i];
-        }
-    }
-    qsort(reg->asked, n, sizeof *reg->asked, by_seq);
-    for (size_t i = 0; i < n; i++) {
-        reg->asked[i]->asked = (unsigned)i + 1;
-    }
-    reg->nasked = n;
-    reg->asked_unsorted = false;
-}
-
-struct answer {
-    bool readable, writable, urgent;
-};
-
-/* As in the original: both, and `accepting` only of the writable. */
-static int
-ask(const struct state *st, PyObject *obj, struct answer *ret)
-{
-    const struct names *n = &st->names;
-    const struct klass *k = is_channel(st, obj) ? klass_of(obj) : NULL;
-    int r = k != NULL && readable_known(k, channel_of(obj))
-                ? 1
-                : call_truth(obj, n->readable);
-    if (r < 0) {
-        return -1;
-    }
-    ret->readable = r;
-    k = k != NULL ? klass_of(obj) : NULL; /* again: readable() was called */
-    if (k != NULL && writable_known(k, channel_of(obj), &ret->writable)) {
-        ret->urgent = r > 0 || has_output(k, channel_of(obj)) > 0;
-        return 0;
-    }
-    int w = call_truth(obj, n->writable);
-    ret->urgent = r > 0 || w > 0;
-    if (w > 0) {
-        int accepting = attribute_truth(obj, n->accepting);
-        w = accepting < 0 ? -1 : !accepting;
-    }
-    ret->writable = w > 0;
-    return w < 0 ? -1 : 0;
-}
-
-/* Who is asked has the say until the next pass, if he is still there. */
-static int
-ask_one(struct registry *reg, int fd, PyObject *obj)
-{
-    struct answer answer = {false, false, false};
-    if (ask(reg->st, obj, &answer) < 0) {
-        return -1;
-    }
-    struct watch *w = (size_t)fd < reg->nfds ? reg->by_fd[fd] : NULL;
-    if (w == NULL || w->object != obj) {
-        return 0;
-    }
-    w->readable = answer.readable;
-    w->writable = answer.writable;
-    w->urgent = answer.urgent;
-    return arm(w);
-}
-
-struct question {
-    PyObject *obj;
-    int fd;
-};
-
-int
-interest_ask(struct registry *reg)
-{
-    if (reg->nasked == 0) {
-        return 0;
-    }
-    sort_asked(reg);
-    size_t n = reg->nasked;
-    struct question *list = PyMem_Malloc((n + 1) * sizeof *list);
-    if (list == NULL) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (size_t i = 0; i < n; i++) {
-        list[i].obj = reg->asked[i]->object;
-        list[i].fd = reg->asked[i]->fd;
-        Py_INCREF(list[i].obj);
-    }
-    int rc = 0;
-    for (size_t i = 0; i < n; i++) {
-        rc = rc < 0 ? rc : ask_one(reg, list[i].fd, list[i].obj);
-    }
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    for (size_t i = 0; i < n; i++) {
-        Py_DECREF(list[i].obj);
-    }
-    PyErr_Restore(type, value, traceback);
-    PyMem_Free(list);
-    return rc;
 }

@@ -422,7 +422,7 @@ registry_prepare(struct registry *reg, bool use_poll)
     look_for_unnoticed(reg);
     /* Before anybody is asked: who was touched may become one of them. */
     uint64_t last = reg->last_seq;
-    if (interest_apply(reg, last) < 0 || interest_ask(reg) < 0 ||
+    if (interest_apply(reg, last) < 0 || ask_all(reg) < 0 ||
         interest_apply(reg, last) < 0) {
         return -1;
     }

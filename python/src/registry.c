@@ -58,6 +58,7 @@ wait_epoll(struct asyncore__world *w, int epfd, void *events, int max,
 void
 registry_touch(struct watch *w)
 {
+    w->settled = false;
     if (w->next == NULL) {
         struct watch *end = &w->reg->touched;
         w->next = end;
@@ -412,6 +413,7 @@ release(struct registry *reg)
     asyncore_map_free(reg->core);
     asyncore__free(reg->by_fd);
     asyncore__free(reg->asked);
+    asyncore__free(reg->questions);
     asyncore__free(reg->invalid);
     asyncore__free(reg->late);
     PyMem_Free(reg);

@@ -22,7 +22,10 @@ struct watch {
     bool urgent : 1;  /* select() looks for exceptions */
     bool invalid : 1; /* the descriptor is not open */
     bool fresh : 1;   /* it may be another file by now */
+    bool settled : 1; /* the core has been told what is said here */
 };
+
+struct question;
 
 struct registry {
     struct registry *next;
@@ -41,6 +44,8 @@ struct registry {
     struct watch **asked;
     size_t nasked, asked_cap;
     bool asked_unsorted;
+    struct question *questions; /* a list for the next pass that asks */
+    size_t questions_cap;
     struct watch touched; /* the list's end */
     struct watch **invalid;
     size_t ninvalid, invalid_cap;
@@ -97,9 +102,18 @@ int registry_prepare(struct registry *reg, bool use_poll);
 /* After it: serve what is ready.  1 or -1. */
 int registry_deliver(struct events *ev, struct registry *reg);
 
-/* interest.c: bring the core up to date; 0 or -1.  Who came after `last` has
- * to wait for the next pass. */
-int interest_ask(struct registry *reg);
+/* interest.c: is it known that a channel is, or is not, readable; writable,
+ * and not accepting?  If not, it is to be asked. */
+bool interest_readable(const struct klass *k, const struct channel *ch);
+bool interest_writable(const struct klass *k, struct channel *ch, bool *ret);
+/* Of such a one: is it writable, accepting or not? */
+int interest_has_output(const struct klass *k, struct channel *ch);
+/* Bring the core up to date with a place, or with all that were touched; 0 or
+ * -1.  Who came after `last` has to wait for the next pass. */
+int interest_arm(struct watch *w);
 int interest_apply(struct registry *reg, uint64_t last);
+
+/* ask.c: call the predicates of who overrides them; 0 or -1. */
+int ask_all(struct registry *reg);
 
 #endif

@@ -27,6 +27,7 @@
 /* Strings that are looked up often, interned. */
 #define NAMES(X)             \
     X(__dict__)              \
+    X(__getattribute__)      \
     X(_back_off)             \
     X(_DISCONNECTED)         \
     X(_events)               \
@@ -149,6 +150,9 @@ struct klass {
     unsigned tag;       /* the type's version when this was found out; 0 =
                            unknown */
     unsigned facts;
+    PyObject *readable, *writable; /* functions that override them; borrowed
+                                      from the class: valid as long as its
+                                      version is; or NULL */
     Py_ssize_t channels;
 };
 
@@ -340,6 +344,11 @@ channel_is(PyObject *self, unsigned fact, PyObject *name)
     return (klass_of(self)->facts & fact) != 0 &&
            channel_get(channel_of(self), name) == NULL;
 }
+
+/* ---- ask.c ------------------------------------------------------------- */
+
+/* Find the class's own predicates. */
+void predicates_learn(struct klass *k);
 
 /* ---- attribute.c: attributes whose changes are noticed ----------------- */
 
