@@ -45,6 +45,7 @@ class async_chat(asyncore.dispatcher):
     ac_in_buffer = _asyncore.chat_ac_in_buffer
     incoming = _asyncore.chat_incoming
     producer_fifo = _asyncore.chat_producer_fifo
+    terminator = _asyncore.attribute()
 
     def __init__(self, sock=None, map=None):
         _asyncore.chat_begin(self)

@@ -28,6 +28,7 @@ from errno import (
 
 import _asyncore
 from _asyncore import life as _life
+from _asyncore import set_peer as _set_peer
 
 # What `from asyncore import *` has always brought along.
 __all__ = [
@@ -218,12 +219,15 @@ class dispatcher(_asyncore.channel):
 
     _events = _events
 
+    # What is in C comes there if somebody asks for it.
+    __dict__ = vars(_asyncore.channel)['__dict__']
+
     debug = False
     connected = _asyncore.attribute(False)
     accepting = _asyncore.attribute(False)
-    connecting = False
+    connecting = _asyncore.attribute(False)
     closing = False
-    addr = None
+    addr = _asyncore.attribute(None)
     ignore_log_types = frozenset(('warning',))
 
     def __init__(self, sock=None, map=None):
@@ -236,7 +240,7 @@ class dispatcher(_asyncore.channel):
         self.set_socket(sock, map)
         self.connected = True
         try:
-            self.addr = sock.getpeername()
+            _set_peer(self, sock)
         except OSError as err:
             if err.errno not in (ENOTCONN, EINVAL):
                 # Broken in a way that nobody expects: it must not be polled.
@@ -451,6 +455,7 @@ class dispatcher(_asyncore.channel):
     # Last: the defaults above mean the module.
     socket = _asyncore.attribute()
     _map = _asyncore.attribute()
+    _fileno = _asyncore.attribute()
 
 
 class dispatcher_with_send(dispatcher):

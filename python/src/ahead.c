@@ -100,12 +100,11 @@ ahead_recv(PyObject *self, const struct direct *d, size_t size)
 static bool
 is_reading(PyObject *self, const struct klass *k)
 {
-    struct channel *ch = channel_of(self);
-    const struct names *n = &k->st->names;
+    const struct channel *ch = channel_of(self);
     const unsigned facts = KLASS_READABLE | KLASS_FLAGS | KLASS_RECV;
-    return (k->facts & facts) == facts &&
-           channel_get(ch, n->connected) == Py_True &&
-           channel_get(ch, n->readable) == NULL && !ch->exposed;
+    return (k->facts & facts) == facts && !ch->exposed &&
+           channel_connected(ch) > 0 &&
+           instance_get(k, self, k->st->names.readable) == NULL;
 }
 
 bool

@@ -45,9 +45,10 @@ truth(PyObject *answer)
 
 /* f: what the class has for the name, as far as it is known. */
 static int
-call_predicate(PyObject *obj, PyObject *f, PyObject *name)
+call_predicate(const struct klass *k, PyObject *obj, PyObject *f,
+               PyObject *name)
 {
-    if (f == NULL || channel_get(channel_of(obj), name) != NULL) {
+    if (f == NULL || instance_get(k, obj, name) != NULL) {
         return call_truth(obj, name);
     }
     Py_INCREF(f); /* it may replace itself */
@@ -75,7 +76,7 @@ ask_readable(const struct state *st, const struct question *q)
     if (interest_readable(k, channel_of(q->obj))) {
         return 1;
     }
-    return call_predicate(q->obj, k->readable, st->names.readable);
+    return call_predicate(k, q->obj, k->readable, st->names.readable);
 }
 
 /* As in the original: both, and `accepting` only of the writable. */
@@ -94,7 +95,7 @@ ask(const struct state *st, const struct question *q, struct answer *ret)
         ret->urgent = r > 0 || interest_has_output(k, ch) > 0;
         return 0;
     }
-    int w = call_predicate(q->obj, k->writable, st->names.writable);
+    int w = call_predicate(k, q->obj, k->writable, st->names.writable);
     ret->urgent = r > 0 || w > 0;
     if (w > 0) {
         int accepting = attribute_truth(q->obj, st->names.accepting);

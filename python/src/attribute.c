@@ -2,14 +2,15 @@
 /* attribute.c - attributes of channels whose changes are noticed.
  *
  * To a program such an attribute is an ordinary one: on the class it is its
- * default, on an instance what is in the instance's dictionary.  But setting
- * it comes by here. */
+ * default, on an instance what it was set to.  But setting it comes by here,
+ * and most are kept in fields (field.c), the others in the dictionary. */
 #include "state.h"
 
 struct attribute {
     PyObject_HEAD
     PyObject *name;
     PyObject *value; /* the default; NULL = none */
+    enum field field;
 };
 
 PyDoc_STRVAR(attribute_doc, "attribute([default])\n--\n\n"
@@ -27,6 +28,7 @@ attribute_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self != NULL) {
         Py_XINCREF(value);
         self->value = value;
+        self->field = FIELDS;
     }
     return (PyObject *)self;
 }
@@ -42,6 +44,7 @@ attribute_set_name(PyObject *self, PyObject *args)
     Py_INCREF(name);
     PyUnicode_InternInPlace(&name);
     Py_XSETREF(a->name, name);
+    a->field = field_named(state_of_type(Py_TYPE(self)), name);
     Py_RETURN_NONE;
 }
 
@@ -63,6 +66,19 @@ get_default(struct attribute *a, PyObject *obj, PyObject *type)
     return a->value;
 }
 
+/* What the instance has; a new reference, or NULL, without exception if it has
+ * none. */
+static PyObject *
+get_own(const struct attribute *a, PyObject *obj)
+{
+    if (a->field != FIELDS) {
+        return field_get(obj, a->field);
+    }
+    PyObject *value = instance_get(klass_of(obj), obj, a->name);
+    Py_XINCREF(value);
+    return value;
+}
+
 static PyObject *
 attribute_get(PyObject *self, PyObject *obj, PyObject *type)
 {
@@ -70,25 +86,54 @@ attribute_get(PyObject *self, PyObject *obj, PyObject *type)
     if (obj == NULL || a->name == NULL) {
         return get_default(a, obj, type);
     }
-    struct channel *ch = channel_of(obj);
-    if (event_has_deferred(ch) && event_flush(obj) < 0) {
+    if (event_has_deferred(channel_of(obj)) && event_flush(obj) < 0) {
         return NULL;
     }
-    PyObject *value = channel_get(ch, a->name);
-    if (value != NULL) {
-        Py_INCREF(value);
-        return value;
-    }
-    return get_default(a, obj, (PyObject *)Py_TYPE(obj));
+    PyObject *value = get_own(a, obj);
+    return value != NULL || PyErr_Occurred()
+               ? value
+               : get_default(a, obj, (PyObject *)Py_TYPE(obj));
 }
 
-static int delete (struct attribute *a, struct channel *ch)
+/* ---- setting ---- */
+
+static int
+set_in_dict(const struct attribute *a, PyObject *obj, PyObject *value)
 {
-    if (channel_get(ch, a->name) == NULL) {
-        PyErr_SetObject(PyExc_AttributeError, a->name);
-        return -1;
+    PyObject *dict = PyObject_GenericGetDict(obj, NULL);
+    int rc = dict == NULL    ? -1
+             : value != NULL ? PyDict_SetItem(dict, a->name, value)
+                             : PyDict_DelItem(dict, a->name);
+    Py_XDECREF(dict);
+    return rc;
+}
+
+static int
+set_own(const struct attribute *a, PyObject *obj, PyObject *value)
+{
+    if (a->field == FIELDS) {
+        return set_in_dict(a, obj, value);
     }
-    return PyDict_DelItem(ch->dict, a->name);
+    return field_set(obj, a->field, value) < 0 ? -1 : 0;
+}
+
+/* Whoever waits for the channel has to look at it again. */
+static void
+announce(const struct attribute *a, struct channel *ch)
+{
+    switch (a->field) {
+    case FIELD_SOCKET:
+    case FIELD_MAP:
+        channel_renew(ch); /* its descriptor is another one */
+        break;
+    case FIELD_CONNECTED:
+    case FIELD_ACCEPTING:
+    case FIELDS:
+        channel_touch(ch);
+        break;
+    default:
+        break; /* nobody does */
+    }
 }
 
 static int
@@ -99,20 +144,20 @@ attribute_set(PyObject *self, PyObject *obj, PyObject *value)
     if (event_has_deferred(ch) && event_flush(obj) < 0) {
         return -1;
     }
-    if (value == NULL) {
-        channel_touch(ch);
-        return delete (a, ch);
+    PyObject *old = get_own(a, obj);
+    Py_XDECREF(old); /* to compare, only */
+    if (old == NULL && PyErr_Occurred()) {
+        return -1;
     }
-    if (channel_get(ch, a->name) == value) {
+    if (old == NULL && value == NULL) {
+        PyErr_SetObject(PyExc_AttributeError, a->name);
+        return -1;
+    }
+    if (old == value) {
         return 0;
     }
-    if (a->value == NULL) {
-        channel_renew(ch); /* a socket: its descriptor is another one */
-    }
-    else {
-        channel_touch(ch);
-    }
-    return channel_put(ch, a->name, value);
+    announce(a, ch);
+    return set_own(a, obj, value);
 }
 
 bool

@@ -2,8 +2,6 @@
 /* channel.c - what all channels are in C: the base of `dispatcher`. */
 #include "state.h"
 
-#include <structmember.h>
-
 PyDoc_STRVAR(channel_doc, "The part of a channel that is in C.");
 
 static int
@@ -13,8 +11,8 @@ channel_traverse(PyObject *self, visitproc visit, void *arg)
 #if PY_VERSION_HEX >= 0x03090000
     Py_VISIT(Py_TYPE(self));
 #endif
-    Py_VISIT(ch->dict);
-    int rc = sender_traverse(ch, visit, arg);
+    int rc = field_traverse_all(ch, visit, arg);
+    rc = rc != 0 ? rc : sender_traverse(ch, visit, arg);
     return rc != 0 ? rc : chat_traverse(ch, visit, arg);
 }
 
@@ -24,7 +22,7 @@ channel_clear(PyObject *self)
     struct channel *ch = channel_of(self);
     sender_clear(ch);
     chat_clear(ch);
-    Py_CLEAR(ch->dict);
+    field_clear_all(ch);
     return 0;
 }
 
@@ -34,9 +32,6 @@ channel_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     struct channel *ch = channel_of(self);
     PyObject_GC_UnTrack(self);
-    if (ch->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(self);
-    }
     channel_unwatch(ch); /* before its descriptor is closed */
     channel_clear(self);
     klass_forget(ch);
@@ -46,49 +41,29 @@ channel_dealloc(PyObject *self)
 
 /* ---- its dictionary ---- */
 
-PyObject *
-channel_get(const struct channel *ch, PyObject *name)
-{
-    /* Names are interned and have their hash: this cannot fail. */
-    return ch->dict != NULL ? PyDict_GetItemWithError(ch->dict, name) : NULL;
-}
-
-/* A dictionary of its own: one that shares its keys with those of the class's
- * other instances has room for all that any of them might have. */
-int
-channel_make_dict(struct channel *ch)
-{
-    if (ch->dict == NULL) {
-        ch->dict = PyDict_New();
-    }
-    return ch->dict != NULL ? 0 : -1;
-}
-
-int
-channel_put(struct channel *ch, PyObject *name, PyObject *value)
-{
-    return channel_make_dict(ch) < 0 ? -1
-                                     : PyDict_SetItem(ch->dict, name, value);
-}
-
 /* Whoever has the dictionary may change it unnoticed. */
 static PyObject *
 get_dict(PyObject *self, void *closure)
 {
     struct channel *ch = channel_of(self);
-    if (event_has_deferred(ch) && event_flush(self) < 0) {
+    if ((event_has_deferred(ch) && event_flush(self) < 0) ||
+        channel_expose(self) < 0) {
         return NULL;
     }
-    ch->exposed = true;
     channel_touch(ch);
     return PyObject_GenericGetDict(self, closure);
 }
 
+/* Another one: with it come other attributes, or none. */
 static int
 set_dict(PyObject *self, PyObject *value, void *closure)
 {
-    channel_of(self)->exposed = true;
-    channel_touch(channel_of(self));
+    struct channel *ch = channel_of(self);
+    if ((event_has_deferred(ch) && event_flush(self) < 0) ||
+        channel_expose(self) < 0) {
+        return -1;
+    }
+    channel_renew(ch);
     return PyObject_GenericSetDict(self, value, closure);
 }
 
@@ -105,17 +80,10 @@ channel_life(PyObject *module, PyObject *arg)
 
 /* ---- the type ---- */
 
+/* Here for dispatcher, whose instances have one. */
 static PyGetSetDef channel_getset[] = {
     {"__dict__", get_dict, set_dict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyMemberDef channel_members[] = {
-    {"__dictoffset__", T_PYSSIZET, offsetof(struct channel, dict), READONLY,
-     NULL},
-    {"__weaklistoffset__", T_PYSSIZET, offsetof(struct channel, weakrefs),
-     READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
 };
 
 static PyType_Slot channel_slots[] = {
@@ -124,7 +92,6 @@ static PyType_Slot channel_slots[] = {
     {Py_tp_clear, channel_clear},
     {Py_tp_dealloc, channel_dealloc},
     {Py_tp_getset, channel_getset},
-    {Py_tp_members, channel_members},
     {0, NULL},
 };
 

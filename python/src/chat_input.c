@@ -18,7 +18,7 @@ get_terminator(PyObject *self, const struct klass *k)
         return call_method(self, n->get_terminator);
     }
     PyObject *value = (k->facts & KLASS_TERMINATOR) != 0
-                          ? channel_get(channel_of(self), n->terminator)
+                          ? channel_terminator(channel_of(self))
                           : NULL;
     Py_XINCREF(value);
     return value != NULL ? value : PyObject_GetAttr(self, n->terminator);

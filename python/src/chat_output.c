@@ -192,12 +192,9 @@ is_producer(PyObject *item)
 static int
 is_connected(PyObject *self, const struct klass *k)
 {
-    PyObject *value =
-        (k->facts & KLASS_FLAGS) != 0
-            ? channel_get(channel_of(self), k->st->names.connected)
-            : NULL;
-    return value == Py_True ? 1
-                            : attribute_truth(self, k->st->names.connected);
+    bool known = (k->facts & KLASS_FLAGS) != 0 &&
+                 channel_connected(channel_of(self)) > 0;
+    return known ? 1 : attribute_truth(self, k->st->names.connected);
 }
 
 /* The end: returns 0 or -1. */
@@ -313,11 +310,11 @@ PyMethodDef chat_handle_write_def = {
 /* ---- queueing ---- */
 
 static bool
-is_connected_stream(struct channel *ch, const struct klass *k)
+is_connected_stream(struct channel *ch)
 {
     struct direct d;
-    return channel_get(ch, k->st->names.connected) == Py_True &&
-           socket_direct(ch, &d) && d.type == SOCK_STREAM;
+    return channel_connected(ch) > 0 && socket_direct(ch, &d) &&
+           d.type == SOCK_STREAM;
 }
 
 /* Can what is pushed now wait until the event ends?  If something waits
@@ -328,7 +325,7 @@ may_defer(PyObject *self, const struct klass *k)
     struct channel *ch = channel_of(self);
     return ch->event != NULL && (k->facts & KLASS_FLAGS) != 0 &&
            channel_is(self, KLASS_SEND, k->st->names.send) &&
-           (ch->event->deferred || is_connected_stream(ch, k)) &&
+           (ch->event->deferred || is_connected_stream(ch)) &&
            event_defers(self);
 }
 

@@ -122,20 +122,23 @@ event_end(struct event *e, struct channel *ch, struct event *outer)
 
 /* ---- dispatcher's own handlers of events ---- */
 
-/* connected, accepting: from the dictionary where it is ours. */
 static int
-flag(PyObject *self, PyObject *name)
+is_accepting(PyObject *self, const struct klass *k)
 {
-    if ((klass_of(self)->facts & KLASS_FLAGS) != 0) {
-        PyObject *value = channel_get(channel_of(self), name);
-        if (value == NULL || value == Py_False) {
-            return 0;
-        }
-        if (value == Py_True) {
-            return 1;
-        }
-    }
-    return attribute_truth(self, name);
+    int known = (k->facts & KLASS_FLAGS) != 0
+                    ? channel_accepting(channel_of(self))
+                    : -1;
+    return known >= 0 ? known : attribute_truth(self, k->st->names.accepting);
+}
+
+static int
+is_connected(PyObject *self)
+{
+    const struct klass *k = klass_of(self);
+    int known = (k->facts & KLASS_FLAGS) != 0
+                    ? channel_connected(channel_of(self))
+                    : -1;
+    return known >= 0 ? known : attribute_truth(self, k->st->names.connected);
 }
 
 /* No descriptor is left for a connection.  That is no fault of the listener:
@@ -173,12 +176,13 @@ connect_event(PyObject *self, const struct names *n)
 static int
 read_event(PyObject *self)
 {
-    const struct names *n = &klass_of(self)->st->names;
-    int accepting = flag(self, n->accepting);
+    const struct klass *k = klass_of(self);
+    const struct names *n = &k->st->names;
+    int accepting = is_accepting(self, k);
     if (accepting != 0) {
         return accepting < 0 ? -1 : accept_event(self, n);
     }
-    int connected = flag(self, n->connected);
+    int connected = is_connected(self);
     if (connected == 0) {
         connected = connect_event(self, n);
     }
@@ -190,11 +194,11 @@ write_event(PyObject *self)
 {
     const struct klass *k = klass_of(self);
     const struct names *n = &k->st->names;
-    int accepting = flag(self, n->accepting);
+    int accepting = is_accepting(self, k);
     if (accepting != 0) {
         return accepting < 0 ? -1 : 0;
     }
-    int connected = flag(self, n->connected);
+    int connected = is_connected(self);
     if (connected == 0) {
         connected = connect_event(self, n);
     }

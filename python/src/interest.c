@@ -7,21 +7,13 @@
 
 /* ---- what is known ---- */
 
-/* A flag in the dictionary: 1, 0, or -1: it is something odd. */
-static int
-plain_flag(const struct channel *ch, PyObject *name)
-{
-    PyObject *value = channel_get(ch, name);
-    return value == NULL || value == Py_False ? 0 : value == Py_True ? 1 : -1;
-}
-
 int
 interest_has_output(const struct klass *k, struct channel *ch)
 {
     if ((k->facts & KLASS_WRITES_ALWAYS) != 0) {
         return 1;
     }
-    int connected = plain_flag(ch, k->st->names.connected);
+    int connected = channel_connected(ch);
     if (connected <= 0) {
         return connected < 0 ? -1 : 1;
     }
@@ -38,32 +30,23 @@ interest_has_output(const struct klass *k, struct channel *ch)
 bool
 interest_writable(const struct klass *k, struct channel *ch, bool *ret)
 {
-    const struct names *n = &k->st->names;
     const unsigned known =
         KLASS_WRITES_ALWAYS | KLASS_WRITES_BUFFER | KLASS_WRITES_FIFO;
     if ((k->facts & known) == 0 || (k->facts & KLASS_FLAGS) == 0 ||
-        channel_get(ch, n->writable) != NULL) {
+        instance_get(k, (PyObject *)ch, k->st->names.writable) != NULL) {
         return false;
     }
     int writable = interest_has_output(k, ch);
-    int accepting = plain_flag(ch, n->accepting);
+    int accepting = channel_accepting(ch);
     *ret = writable > 0 && accepting == 0;
     return writable >= 0 && accepting >= 0;
 }
 
 bool
-interest_readable(const struct klass *k, const struct channel *ch)
+interest_readable(const struct klass *k, struct channel *ch)
 {
     return (k->facts & KLASS_READABLE) != 0 &&
-           channel_get(ch, k->st->names.readable) == NULL;
-}
-
-/* Does anybody else have the dictionary? */
-static bool
-is_exposed(struct channel *ch)
-{
-    ch->exposed = ch->exposed && ch->dict != NULL && Py_REFCNT(ch->dict) > 1;
-    return ch->exposed;
+           instance_get(k, (PyObject *)ch, k->st->names.readable) == NULL;
 }
 
 /* ---- telling the core ---- */
@@ -141,7 +124,7 @@ update(struct watch *w)
     bool writable = false;
     bool known =
         interest_readable(k, ch) && interest_writable(k, ch, &writable);
-    bool ask = is_exposed(ch) || !known;
+    bool ask = channel_is_exposed(w->object) || !known;
     if (registry_ask(w, ask) < 0 || ask) {
         return ask ? 0 : -1;
     }

@@ -66,10 +66,7 @@ find_chat_facts(const struct klass *k)
     facts |= has(k, n->collect_incoming_data, m->chat__collect_incoming_data)
                  ? KLASS_COLLECTS
                  : 0;
-    facts |= k->type->tp_getattro == PyObject_GenericGetAttr &&
-                     has(k, n->terminator, NULL)
-                 ? KLASS_TERMINATOR
-                 : 0;
+    facts |= is_attribute(k, n->terminator, NULL) ? KLASS_TERMINATOR : 0;
     return facts;
 }
 
@@ -84,10 +81,12 @@ find_facts(const struct klass *k)
                  ? KLASS_READABLE
                  : 0;
     facts |= is_attribute(k, n->connected, Py_False) &&
-                     is_attribute(k, n->accepting, Py_False)
+                     is_attribute(k, n->accepting, Py_False) &&
+                     is_attribute(k, n->connecting, Py_False)
                  ? KLASS_FLAGS
                  : 0;
     facts |= is_attribute(k, n->socket, NULL) ? KLASS_SOCKET : 0;
+    facts |= is_attribute(k, n->addr, Py_None) ? KLASS_ADDR : 0;
     facts |= has(k, n->handle_read_event, m->dispatcher_handle_read_event)
                  ? KLASS_READ_EVENT
                  : 0;
@@ -122,6 +121,7 @@ learn(struct klass *k)
     k->facts = ours ? find_facts(k) : 0;
     predicates_learn(k);
     k->tag = type_tag(k->type);
+    k->plain_keys = 0;
     if (k->tag == 0) {
         k->facts = 0;
     }

@@ -194,11 +194,6 @@ add_types(PyObject *module)
         st->events_type == NULL) {
         return -1;
     }
-#if PY_VERSION_HEX < 0x03090000
-    /* Whose specs do not know of these. */
-    st->channel_type->tp_dictoffset = offsetof(struct channel, dict);
-    st->channel_type->tp_weaklistoffset = offsetof(struct channel, weakrefs);
-#endif
     return 0;
 }
 
@@ -330,6 +325,9 @@ static PyMethodDef module_methods[] = {
     {"life", channel_life, METH_O,
      PyDoc_STR("life($module, channel, /)\n--\n\n"
                "A number that changes when the channel leaves its map.")},
+    {"set_peer", (PyCFunction)(void (*)(void))channel_set_peer, METH_FASTCALL,
+     PyDoc_STR("set_peer($module, channel, sock, /)\n--\n\n"
+               "What sock.getpeername() says becomes the channel's address.")},
     {"chat_begin", chat_begin, METH_O,
      PyDoc_STR("chat_begin($module, chat, /)\n--\n\n"
                "Empty buffers and an empty queue.")},

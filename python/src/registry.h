@@ -104,7 +104,7 @@ int registry_deliver(struct events *ev, struct registry *reg);
 
 /* interest.c: is it known that a channel is, or is not, readable; writable,
  * and not accepting?  If not, it is to be asked. */
-bool interest_readable(const struct klass *k, const struct channel *ch);
+bool interest_readable(const struct klass *k, struct channel *ch);
 bool interest_writable(const struct klass *k, struct channel *ch, bool *ret);
 /* Of such a one: is it writable, accepting or not? */
 int interest_has_output(const struct klass *k, struct channel *ch);

@@ -430,8 +430,8 @@ may_defer(PyObject *self, const struct klass *k)
     return channel_of(self)->event != NULL &&
            (k->facts & KLASS_BASE_SEND) != 0 &&
            channel_is(self, KLASS_SENDER, k->st->names.initiate_send) &&
-           channel_get(channel_of(self), k->st->names.connected) == Py_True &&
            (k->facts & KLASS_FLAGS) != 0 &&
+           channel_connected(channel_of(self)) > 0 &&
            socket_direct(channel_of(self), &d) && d.type == SOCK_STREAM &&
            event_defers(self);
 }

@@ -77,7 +77,8 @@ check_type(struct state *st, PyTypeObject *type)
     st->socket_type = NULL;
     if (type->tp_base == st->socket_base && st->socket_layout_known &&
         is_method(st, type, st->names.recv) &&
-        is_method(st, type, st->names.send)) {
+        is_method(st, type, st->names.send) &&
+        is_method(st, type, st->names.getpeername)) {
         st->socket_type = type;
         st->socket_tag = type_tag(type);
     }
@@ -91,7 +92,7 @@ socket_direct(struct channel *ch, struct direct *ret)
     if ((k->facts & KLASS_SOCKET) == 0) {
         return false;
     }
-    PyObject *sock = channel_get(ch, k->st->names.socket);
+    PyObject *sock = channel_socket(ch);
     if (sock == NULL) {
         return false;
     }

@@ -4,9 +4,9 @@
  * `_asyncore` has one layout for all channels, `channel`, from which the
  * classes of asyncore.py and asynchat.py derive; so any two of them can be
  * bases of a third, but none together with a class in C that has a layout of
- * its own.  Attributes of a channel live in its dictionary, where
- * programs look for them.  Nothing is static: each interpreter that imports
- * the module has a state of its own. */
+ * its own.  What dispatcher itself sets is in fields of that (field.c), the
+ * rest where CPython keeps instances' attributes (instance.c).  Nothing is
+ * static: each interpreter that imports the module has a state of its own. */
 #ifndef ASYNCORE_PYTHON_STATE_H
 #define ASYNCORE_PYTHON_STATE_H
 
@@ -42,6 +42,7 @@
     X(ac_out_buffer_size)    \
     X(accepting)             \
     X(add_channel)           \
+    X(addr)                  \
     X(append)                \
     X(close)                 \
     X(collect_incoming_data) \
@@ -51,6 +52,7 @@
     X(dispatcher)            \
     X(found_terminator)      \
     X(get_terminator)        \
+    X(getpeername)           \
     X(handle_accept)         \
     X(handle_close)          \
     X(handle_connect_event)  \
@@ -154,6 +156,9 @@ struct klass {
                                       from the class: valid as long as its
                                       version is; or NULL */
     Py_ssize_t channels;
+    /* instance.c: none of the first `plain_keys` attributes that instances
+     * were given stands for a method */
+    Py_ssize_t plain_keys;
 };
 
 struct state {
@@ -224,11 +229,11 @@ enum {
     KLASS_READABLE = 1 << 0,      /* always readable */
     KLASS_WRITES_ALWAYS = 1 << 1, /* how `writable` is answered … */
     KLASS_WRITES_BUFFER = 1 << 2, /* … or else it is to be asked */
-    KLASS_FLAGS = 1 << 3,         /* connected and accepting are ours */
+    KLASS_FLAGS = 1 << 3,         /* connected … connecting are ours */
     KLASS_READ_EVENT = 1 << 4,    /* handle_read_event */
     KLASS_WRITE_EVENT = 1 << 5,   /* handle_write_event */
     KLASS_RECV = 1 << 6,          /* recv is dispatcher's */
-    KLASS_SOCKET = 1 << 7,        /* socket is an attribute */
+    KLASS_SOCKET = 1 << 7,        /* socket is */
     KLASS_SENDER = 1 << 8,        /* send and initiate_send are the sender's */
     KLASS_SENDER_WRITE = 1 << 9,  /* handle_write is */
     KLASS_OUT_BUFFER = 1 << 10,   /* out_buffer is ours */
@@ -241,7 +246,8 @@ enum {
     KLASS_GET_TERMINATOR = 1 << 17, /* … get_terminator; and … */
     KLASS_COLLECTS = 1 << 18, /* … _collect_incoming_data is what collects */
     KLASS_BLIND = 1 << 19,    /* a mixin hides who gets the dictionary */
-    KLASS_TERMINATOR = 1 << 20 /* `terminator` is only in the dictionary */
+    KLASS_TERMINATOR = 1 << 20, /* terminator is an attribute of ours */
+    KLASS_ADDR = 1 << 21        /* addr is */
 };
 
 /* ---- channel.c --------------------------------------------------------- */
@@ -263,21 +269,44 @@ struct output {
     PyObject *odd; /* … or something a program has put there */
 };
 
+/* connected, accepting, connecting: not set, and what they were set to. */
+enum flag {
+    FLAG_UNSET,
+    FLAG_FALSE,
+    FLAG_TRUE
+};
+
+/* _fileno, where it is no descriptor. */
+#define FILENO_UNSET (-2)
+#define FILENO_NONE (-1)
+
 struct channel {
     PyObject_HEAD
-    PyObject *dict;
-    PyObject *weakrefs;
+    /* The attributes that dispatcher sets (field.c); NULL = not set. */
+    PyObject *socket;
+    PyObject *map;
+    PyObject *terminator;
+    union {
+        PyObject *object;
+        struct {
+            unsigned char host[4]; /* IPv4, in network order, as is … */
+            uint16_t port;         /* … this */
+        } inet;
+    } addr;
+    int fileno; /* or FILENO_NONE, FILENO_UNSET */
+    unsigned char connected, accepting, connecting; /* enum flag */
+    bool addr_inet : 1;
+    bool exposed : 1;      /* they are in the dictionary, which others have */
+    bool has_output : 1;   /* out_buffer exists */
+    bool closing_told : 1; /* handle_close is being called by recv or send */
+    bool received : 1;     /* recv has returned something */
+    bool bulk : 1;         /* more comes in than is asked for at once */
+    unsigned life;         /* + 1 when it leaves its map */
     struct klass *klass;
     struct watch *watches; /* its places in maps that are served */
     struct event *event;   /* that is being delivered to it */
     struct output *output; /* NULL: nothing, or no out_buffer at all */
     struct chat *chat;     /* NULL: no async_chat, or not yet */
-    unsigned life;         /* + 1 when it leaves its map */
-    bool has_output : 1;   /* out_buffer exists */
-    bool exposed : 1;      /* somebody may have its dictionary */
-    bool closing_told : 1; /* handle_close is being called by recv or send */
-    bool received : 1;     /* recv has returned something */
-    bool bulk : 1;         /* more comes in than is asked for at once */
 };
 
 /* The one way from an object to its part in C. */
@@ -295,10 +324,76 @@ is_channel(const struct state *st, PyObject *obj)
 
 extern PyType_Spec channel_spec;
 PyObject *channel_life(PyObject *module, PyObject *arg);
-/* An item of the instance's dictionary; borrowed; NULL without exception. */
-PyObject *channel_get(const struct channel *ch, PyObject *name);
-int channel_make_dict(struct channel *ch);
-int channel_put(struct channel *ch, PyObject *name, PyObject *value);
+
+/* ---- field.c: the attributes that dispatcher sets ---------------------- */
+
+enum field {
+    FIELD_SOCKET,
+    FIELD_MAP,
+    FIELD_TERMINATOR,
+    FIELD_ADDR,
+    FIELD_FILENO,
+    FIELD_CONNECTED,
+    FIELD_ACCEPTING,
+    FIELD_CONNECTING,
+    FIELDS
+};
+
+/* Which one has the name?  FIELDS: none. */
+enum field field_named(const struct state *st, PyObject *name);
+/* A new reference; NULL without exception: it is not set. */
+PyObject *field_get(PyObject *self, enum field f);
+/* NULL: delete it.  1, 0: it was not there; or -1. */
+int field_set(PyObject *self, enum field f, PyObject *value);
+/* The address of the peer becomes `addr`; 0, or -1 with exception. */
+PyObject *channel_set_peer(PyObject *module, PyObject *const *args,
+                           Py_ssize_t nargs);
+/* The fields come into the dictionary, since somebody wants that: 0 or -1. */
+int channel_expose(PyObject *self);
+/* Are they still there, because others have the dictionary, or something in
+ * it does not fit into a field? */
+bool channel_is_exposed(PyObject *self);
+int channel_odd_flag(const struct channel *ch, enum field f);
+PyObject *channel_odd_object(const struct channel *ch, enum field f);
+void field_clear_all(struct channel *ch);
+int field_traverse_all(struct channel *ch, visitproc visit, void *arg);
+
+/* Where the class says that it is ours: 1, 0, or -1: it is something odd. */
+static inline int
+channel_connected(const struct channel *ch)
+{
+    return ch->exposed ? channel_odd_flag(ch, FIELD_CONNECTED)
+                       : ch->connected == FLAG_TRUE;
+}
+
+static inline int
+channel_accepting(const struct channel *ch)
+{
+    return ch->exposed ? channel_odd_flag(ch, FIELD_ACCEPTING)
+                       : ch->accepting == FLAG_TRUE;
+}
+
+/* Likewise; borrowed, or NULL without exception. */
+static inline PyObject *
+channel_socket(const struct channel *ch)
+{
+    return ch->exposed ? channel_odd_object(ch, FIELD_SOCKET) : ch->socket;
+}
+
+static inline PyObject *
+channel_terminator(const struct channel *ch)
+{
+    return ch->exposed ? channel_odd_object(ch, FIELD_TERMINATOR)
+                       : ch->terminator;
+}
+
+/* ---- instance.c: the attributes that programs set ---------------------- */
+
+/* The dictionary, if there is one; borrowed. */
+PyObject *instance_dict(PyObject *self);
+/* An attribute of the instance, by no means of the class; borrowed; NULL
+ * without exception. */
+PyObject *instance_get(const struct klass *k, PyObject *self, PyObject *name);
 
 /* The class of a channel, up to date; never NULL. */
 const struct klass *klass_find(struct channel *ch);
@@ -337,12 +432,12 @@ klass_of(PyObject *self)
     return klass_find(ch);
 }
 
-/* Is `fact` true of the channel, whose dictionary does not have `name`? */
+/* Is `fact` true of the channel, who has no `name` of its own? */
 static inline bool
 channel_is(PyObject *self, unsigned fact, PyObject *name)
 {
-    return (klass_of(self)->facts & fact) != 0 &&
-           channel_get(channel_of(self), name) == NULL;
+    const struct klass *k = klass_of(self);
+    return (k->facts & fact) != 0 && instance_get(k, self, name) == NULL;
 }
 
 /* ---- ask.c ------------------------------------------------------------- */

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: MIT */
+/* field.c - the attributes that dispatcher sets, kept in the channel itself.
+ *
+ * They are what every event looks at, and all that most channels have: so
+ * there they cost neither look-ups nor a dictionary.  To a program they are
+ * attributes like others (attribute.c).  If it asks for the dictionary they
+ * come there, and are back when nobody else has it any more; and one that is
+ * set to something that does not fit here is there meanwhile, too. */
+#include <arpa/inet.h>
+#include <limits.h>
+#include <sys/socket.h>
+
+#include "state.h"
+
+static PyObject *
+name_of(const struct state *st, enum field f)
+{
+    const struct names *n = &st->names;
+    switch (f) {
+    case FIELD_SOCKET:
+        return n->socket;
+    case FIELD_MAP:
+        return n->_map;
+    case FIELD_TERMINATOR:
+        return n->terminator;
+    case FIELD_ADDR:
+        return n->addr;
+    case FIELD_FILENO:
+        return n->_fileno;
+    case FIELD_CONNECTED:
+        return n->connected;
+    case FIELD_ACCEPTING:
+        return n->accepting;
+    default:
+        return n->connecting;
+    }
+}
+
+enum field
+field_named(const struct state *st, PyObject *name)
+{
+    enum field f = 0;
+    while (f < FIELDS && name_of(st, f) != name) {
+        f++;
+    }
+    return f;
+}
+
+static PyObject *
+own_name(PyObject *self, enum field f)
+{
+    return name_of(klass_of(self)->st, f);
+}
+
+/* ---- in the channel ---- */
+
+static PyObject **
+object_at(struct channel *ch, enum field f)
+{
+    switch (f) {
+    case FIELD_SOCKET:
+        return &ch->socket;
+    case FIELD_MAP:
+        return &ch->map;
+    case FIELD_TERMINATOR:
+        return &ch->terminator;
+    case FIELD_ADDR:
+        return &ch->addr.object;
+    default:
+        return NULL;
+    }
+}
+
+static unsigned char *
+flag_at(struct channel *ch, enum field f)
+{
+    switch (f) {
+    case FIELD_CONNECTED:
+        return &ch->connected;
+    case FIELD_ACCEPTING:
+        return &ch->accepting;
+    case FIELD_CONNECTING:
+        return &ch->connecting;
+    default:
+        return NULL;
+    }
+}
+
+/* The address becomes an object when somebody looks at it, and stays one. */
+static int
+make_addr(struct channel *ch)
+{
+    if (!ch->addr_inet) {
+        return 0;
+    }
+    char host[INET_ADDRSTRLEN];
+    inet_ntop(AF_INET, ch->addr.inet.host, host, sizeof host);
+    PyObject *addr = Py_BuildValue("(si)", host, ntohs(ch->addr.inet.port));
+    if (addr == NULL) {
+        return -1;
+    }
+    ch->addr_inet = false;
+    ch->addr.object = addr;
+    return 0;
+}
+
+static PyObject *
+get(struct channel *ch, enum field f)
+{
+    if (f == FIELD_FILENO) {
+        if (ch->fileno == FILENO_UNSET) {
+            return NULL;
+        }
+        if (ch->fileno >= 0) {
+            return PyLong_FromLong(ch->fileno);
+        }
+        Py_INCREF(Py_None);
+        return Py_None;
+    }
+    const unsigned char *flag = flag_at(ch, f);
+    if (flag != NULL) {
+        return *flag != FLAG_UNSET ? PyBool_FromLong(*flag == FLAG_TRUE)
+                                   : NULL;
+    }
+    if (f == FIELD_ADDR && make_addr(ch) < 0) {
+        return NULL;
+    }
+    PyObject *object = *object_at(ch, f);
+    Py_XINCREF(object);
+    return object;
+}
+
+static bool
+fits(enum field f, PyObject *value)
+{
+    switch (f) {
+    case FIELD_SOCKET:
+    case FIELD_MAP:
+    case FIELD_TERMINATOR:
+    case FIELD_ADDR:
+        return true;
+    case FIELD_FILENO:
+        break;
+    default:
+        return value == Py_True || value == Py_False;
+    }
+    int overflow;
+    long fd = PyLong_CheckExact(value)
+                  ? PyLong_AsLongAndOverflow(value, &overflow)
+                  : -1;
+    return value == Py_None || (fd >= 0 && fd <= INT_MAX);
+}
+
+/* A value that fits, or NULL: nothing. */
+static void
+put(struct channel *ch, enum field f, PyObject *value)
+{
+    unsigned char *flag = flag_at(ch, f);
+    if (f == FIELD_FILENO) {
+        ch->fileno = value == NULL      ? FILENO_UNSET
+                     : value == Py_None ? FILENO_NONE
+                                        : (int)PyLong_AsLong(value);
+    }
+    else if (flag != NULL) {
+        *flag = value == NULL      ? FLAG_UNSET
+                : value == Py_True ? FLAG_TRUE
+                                   : FLAG_FALSE;
+    }
+    else {
+        if (f == FIELD_ADDR && ch->addr_inet) {
+            ch->addr_inet = false;
+            ch->addr.object = NULL;
+        }
+        PyObject **at = object_at(ch, f);
+        Py_XINCREF(value);
+        Py_XSETREF(*at, value);
+    }
+}
+
+void
+field_clear_all(struct channel *ch)
+{
+    for (enum field f = 0; f < FIELDS; f++) {
+        put(ch, f, NULL);
+    }
+}
+
+int
+field_traverse_all(struct channel *ch, visitproc visit, void *arg)
+{
+    Py_VISIT(ch->socket);
+    Py_VISIT(ch->map);
+    Py_VISIT(ch->terminator);
+    if (!ch->addr_inet) {
+        Py_VISIT(ch->addr.object);
+    }
+    return 0;
+}
+
+/* ---- in the dictionary ---- */
+
+PyObject *
+channel_odd_object(const struct channel *ch, enum field f)
+{
+    PyObject *self = (PyObject *)(uintptr_t)ch;
+    PyObject *dict = instance_dict(self);
+    /* Names are interned and have their hash: this cannot fail. */
+    return dict != NULL ? PyDict_GetItemWithError(dict, own_name(self, f))
+                        : NULL;
+}
+
+int
+channel_odd_flag(const struct channel *ch, enum field f)
+{
+    PyObject *value = channel_odd_object(ch, f);
+    return value == NULL || value == Py_False ? 0 : value == Py_True ? 1 : -1;
+}
+
+static int
+set_in_dict(PyObject *self, enum field f, PyObject *value)
+{
+    if (value == NULL && channel_odd_object(channel_of(self), f) == NULL) {
+        return 0;
+    }
+    PyObject *dict = PyObject_GenericGetDict(self, NULL);
+    if (dict == NULL) {
+        return -1;
+    }
+    PyObject *name = own_name(self, f);
+    int rc = value != NULL ? PyDict_SetItem(dict, name, value)
+                           : PyDict_DelItem(dict, name);
+    Py_DECREF(dict);
+    return rc < 0 ? -1 : 1;
+}
+
+/* ---- to and fro ---- */
+
+int
+channel_expose(PyObject *self)
+{
+    struct channel *ch = channel_of(self);
+    if (ch->exposed) {
+        return 0;
+    }
+    PyObject *dict = PyObject_GenericGetDict(self, NULL);
+    int rc = dict != NULL ? 0 : -1;
+    for (enum field f = 0; f < FIELDS && rc == 0; f++) {
+        PyObject *value = get(ch, f);
+        if (value != NULL) {
+            rc = PyDict_SetItem(dict, own_name(self, f), value);
+            Py_DECREF(value);
+        }
+        else if (PyErr_Occurred()) {
+            rc = -1;
+        }
+    }
+    Py_XDECREF(dict);
+    if (rc == 0) {
+        ch->exposed = true;
+        field_clear_all(ch);
+    }
+    return rc;
+}
+
+static bool
+all_fit(const struct channel *ch)
+{
+    for (enum field f = 0; f < FIELDS; f++) {
+        PyObject *value = channel_odd_object(ch, f);
+        if (value != NULL && !fits(f, value)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Back from the dictionary. */
+static void
+enclose(struct channel *ch, PyObject *dict)
+{
+    for (enum field f = 0; f < FIELDS; f++) {
+        PyObject *value = channel_odd_object(ch, f);
+        if (value != NULL) {
+            put(ch, f, value);
+            if (PyDict_DelItem(dict, own_name((PyObject *)ch, f)) < 0) {
+                PyErr_Clear(); /* it was there */
+            }
+        }
+    }
+    ch->exposed = false;
+}
+
+bool
+channel_is_exposed(PyObject *self)
+{
+    struct channel *ch = channel_of(self);
+    if ((klass_of(self)->facts & KLASS_BLIND) != 0) {
+        if (channel_expose(self) < 0) {
+            PyErr_Clear(); /* no memory: another time */
+        }
+        return true;
+    }
+    if (!ch->exposed) {
+        return false;
+    }
+    PyObject *dict = instance_dict(self);
+    if (dict == NULL || (Py_REFCNT(dict) == 1 && all_fit(ch))) {
+        enclose(ch, dict);
+    }
+    return ch->exposed;
+}
+
+/* ---- for attribute.c ---- */
+
+PyObject *
+field_get(PyObject *self, enum field f)
+{
+    struct channel *ch = channel_of(self);
+    if (!ch->exposed) {
+        return get(ch, f);
+    }
+    PyObject *value = channel_odd_object(ch, f);
+    Py_XINCREF(value);
+    return value;
+}
+
+static bool
+is_set(const struct channel *ch, enum field f)
+{
+    struct channel *c = (struct channel *)(uintptr_t)ch;
+    const unsigned char *flag = flag_at(c, f);
+    return f == FIELD_FILENO                  ? ch->fileno != FILENO_UNSET
+           : flag != NULL                     ? *flag != FLAG_UNSET
+           : f == FIELD_ADDR && ch->addr_inet ? true
+                                              : *object_at(c, f) != NULL;
+}
+
+int
+field_set(PyObject *self, enum field f, PyObject *value)
+{
+    struct channel *ch = channel_of(self);
+    if (!ch->exposed && value != NULL && !fits(f, value) &&
+        channel_expose(self) < 0) {
+        return -1;
+    }
+    if (ch->exposed) {
+        return set_in_dict(self, f, value);
+    }
+    bool was = is_set(ch, f);
+    put(ch, f, value);
+    return value != NULL || was;
+}
+
+/* ---- the address of the peer ---- */
+
+/* A plain IPv4 address is kept as it is. */
+static int
+keep_peer(struct channel *ch, const struct direct *d)
+{
+    struct sockaddr_in in;
+    socklen_t len = sizeof in;
+    if (getpeername(d->fd, (struct sockaddr *)&in, &len) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    put(ch, FIELD_ADDR, NULL);
+    memcpy(ch->addr.inet.host, &in.sin_addr, sizeof ch->addr.inet.host);
+    ch->addr.inet.port = in.sin_port;
+    ch->addr_inet = true;
+    return 0;
+}
+
+static int
+set_peer(PyObject *self, PyObject *sock)
+{
+    const struct klass *k = klass_of(self);
+    struct channel *ch = channel_of(self);
+    struct direct d;
+    if ((k->facts & KLASS_ADDR) != 0 && !ch->exposed &&
+        channel_socket(ch) == sock && socket_direct(ch, &d) &&
+        d.family == AF_INET) {
+        return keep_peer(ch, &d);
+    }
+    PyObject *addr = call_method(sock, k->st->names.getpeername);
+    int rc =
+        addr != NULL ? PyObject_SetAttr(self, k->st->names.addr, addr) : -1;
+    Py_XDECREF(addr);
+    return rc;
+}
+
+PyObject *
+channel_set_peer(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (nargs != 2 || !is_channel(state_of(module), args[0])) {
+        PyErr_SetString(PyExc_TypeError, "not a channel and its socket");
+        return NULL;
+    }
+    if (set_peer(args[0], args[1]) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/* instance.c - the attributes that programs set on channels.
+ *
+ * They are where CPython has them in instances of any class, so its quick
+ * paths lead to them.  Up to 3.10 that is a dictionary; later versions have an
+ * array of values, whose names the instances of a class share, until somebody
+ * asks for the dictionary.  Nobody is to be slowed down by our looking: so
+ * here we look, with the interpreter's own headers, but never ask. */
+#include <patchlevel.h>
+
+#if PY_VERSION_HEX >= 0x030b0000
+#define Py_BUILD_CORE /* before Python.h */
+#endif
+
+#include "state.h"
+
+#if PY_VERSION_HEX >= 0x030b0000
+#include <internal/pycore_object.h>
+#endif
+#if PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030d0000
+#include <internal/pycore_dict.h>
+#define SHARED_VALUES
+#endif
+
+#ifdef SHARED_VALUES
+
+static PyDictValues *
+values_of(PyObject *self)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    return *_PyObject_ValuesPointer(self);
+#else
+    PyDictOrValues at = *_PyObject_DictOrValuesPointer(self);
+    return _PyDictOrValues_IsValues(at) ? _PyDictOrValues_GetValues(at) : NULL;
+#endif
+}
+
+static PyObject *
+managed_dict(PyObject *self)
+{
+#if PY_VERSION_HEX < 0x030c0000
+    return *_PyObject_ManagedDictPointer(self);
+#else
+    PyDictOrValues at = *_PyObject_DictOrValuesPointer(self);
+    return _PyDictOrValues_IsValues(at) ? NULL : _PyDictOrValues_GetDict(at);
+#endif
+}
+
+/* ---- the names ---- */
+
+static PyObject *
+key_at(PyDictKeysObject *keys, Py_ssize_t i)
+{
+    return keys->dk_kind == DICT_KEYS_GENERAL
+               ? DK_ENTRIES(keys)[i].me_key
+               : DK_UNICODE_ENTRIES(keys)[i].me_key;
+}
+
+static bool
+is_same(PyObject *a, PyObject *b)
+{
+    return a == b || (a != NULL && PyUnicode_Check(a) &&
+                      PyUnicode_Compare(a, b) == 0);
+}
+
+static Py_ssize_t
+find_key(PyDictKeysObject *keys, PyObject *name)
+{
+    Py_ssize_t i = keys->dk_nentries - 1;
+    while (i >= 0 && !is_same(key_at(keys, i), name)) {
+        i--;
+    }
+    return i;
+}
+
+/* Is there a method of that name, which is asked for here? */
+static bool
+is_method_name(const struct names *n, PyObject *key)
+{
+    PyObject *const methods[] = {
+        n->collect_incoming_data, n->debug,
+        n->get_terminator,        n->handle_read_event,
+        n->handle_write_event,    n->initiate_send,
+        n->readable,              n->recv,
+        n->send,                  n->writable,
+    };
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        if (is_same(key, methods[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Names are only ever added: what was seen once remains true. */
+static bool
+are_plain(struct klass *k, PyDictKeysObject *keys)
+{
+    while (k->plain_keys < keys->dk_nentries &&
+           !is_method_name(&k->st->names, key_at(keys, k->plain_keys))) {
+        k->plain_keys++;
+    }
+    return k->plain_keys >= keys->dk_nentries;
+}
+
+/* ---- looking ---- */
+
+static bool
+has_place(PyObject *self)
+{
+    return PyType_HasFeature(Py_TYPE(self), Py_TPFLAGS_MANAGED_DICT);
+}
+
+PyObject *
+instance_dict(PyObject *self)
+{
+    return has_place(self) ? managed_dict(self) : NULL;
+}
+
+static PyObject *
+get_value(const struct klass *k, PyObject *self, PyObject *name)
+{
+    PyDictValues *values = has_place(self) ? values_of(self) : NULL;
+    PyDictKeysObject *keys =
+        ((PyHeapTypeObject *)(void *)Py_TYPE(self))->ht_cached_keys;
+    if (values == NULL || keys == NULL ||
+        (k->type == Py_TYPE(self) &&
+         are_plain((struct klass *)(uintptr_t)k, keys))) {
+        return NULL;
+    }
+    Py_ssize_t i = find_key(keys, name);
+    return i >= 0 ? values->values[i] : NULL;
+}
+
+#elif PY_VERSION_HEX >= 0x030d0000
+
+/* Objects with fields have no values in them, but the dictionary at once. */
+PyObject *
+instance_dict(PyObject *self)
+{
+    return PyType_HasFeature(Py_TYPE(self), Py_TPFLAGS_MANAGED_DICT)
+               ? (PyObject *)_PyObject_GetManagedDict(self)
+               : NULL;
+}
+
+#else
+
+PyObject *
+instance_dict(PyObject *self)
+{
+    PyObject **at = _PyObject_GetDictPtr(self);
+    return at != NULL ? *at : NULL;
+}
+
+#endif
+
+PyObject *
+instance_get(const struct klass *k, PyObject *self, PyObject *name)
+{
+    PyObject *dict = instance_dict(self);
+    if (dict != NULL) {
+        /* Names are interned and have their hash: this cannot fail. */
+        return PyDict_GetItemWithError(dict, name);
+    }
+#ifdef SHARED_VALUES
+    return get_value(k, self, name);
+#else
+    (void)k;
+    return NULL;
+#endif
+}
