@@ -7,7 +7,6 @@
  * come there, and are back when nobody else has it any more; and one that is
  * set to something that does not fit here is there meanwhile, too. */
 #include <arpa/inet.h>
-#include <limits.h>
 #include <sys/socket.h>
 
 #include "state.h"
@@ -62,6 +61,8 @@ object_at(struct channel *ch, enum field f)
         return &ch->socket;
     case FIELD_MAP:
         return &ch->map;
+    case FIELD_FILENO:
+        return &ch->fileno;
     case FIELD_TERMINATOR:
         return &ch->terminator;
     case FIELD_ADDR:
@@ -107,16 +108,6 @@ make_addr(struct channel *ch)
 static PyObject *
 get(struct channel *ch, enum field f)
 {
-    if (f == FIELD_FILENO) {
-        if (ch->fileno == FILENO_UNSET) {
-            return NULL;
-        }
-        if (ch->fileno >= 0) {
-            return PyLong_FromLong(ch->fileno);
-        }
-        Py_INCREF(Py_None);
-        return Py_None;
-    }
     const unsigned char *flag = flag_at(ch, f);
     if (flag != NULL) {
         return *flag != FLAG_UNSET ? PyBool_FromLong(*flag == FLAG_TRUE)
@@ -133,22 +124,9 @@ get(struct channel *ch, enum field f)
 static bool
 fits(enum field f, PyObject *value)
 {
-    switch (f) {
-    case FIELD_SOCKET:
-    case FIELD_MAP:
-    case FIELD_TERMINATOR:
-    case FIELD_ADDR:
-        return true;
-    case FIELD_FILENO:
-        break;
-    default:
-        return value == Py_True || value == Py_False;
-    }
-    int overflow;
-    long fd = PyLong_CheckExact(value)
-                  ? PyLong_AsLongAndOverflow(value, &overflow)
-                  : -1;
-    return value == Py_None || (fd >= 0 && fd <= INT_MAX);
+    bool is_flag = f == FIELD_CONNECTED || f == FIELD_ACCEPTING ||
+                   f == FIELD_CONNECTING;
+    return !is_flag || value == Py_True || value == Py_False;
 }
 
 /* A value that fits, or NULL: nothing. */
@@ -156,12 +134,7 @@ static void
 put(struct channel *ch, enum field f, PyObject *value)
 {
     unsigned char *flag = flag_at(ch, f);
-    if (f == FIELD_FILENO) {
-        ch->fileno = value == NULL      ? FILENO_UNSET
-                     : value == Py_None ? FILENO_NONE
-                                        : (int)PyLong_AsLong(value);
-    }
-    else if (flag != NULL) {
+    if (flag != NULL) {
         *flag = value == NULL      ? FLAG_UNSET
                 : value == Py_True ? FLAG_TRUE
                                    : FLAG_FALSE;
@@ -190,6 +163,7 @@ field_traverse_all(struct channel *ch, visitproc visit, void *arg)
 {
     Py_VISIT(ch->socket);
     Py_VISIT(ch->map);
+    Py_VISIT(ch->fileno);
     Py_VISIT(ch->terminator);
     if (!ch->addr_inet) {
         Py_VISIT(ch->addr.object);
@@ -329,10 +303,9 @@ is_set(const struct channel *ch, enum field f)
 {
     struct channel *c = (struct channel *)(uintptr_t)ch;
     const unsigned char *flag = flag_at(c, f);
-    return f == FIELD_FILENO                  ? ch->fileno != FILENO_UNSET
-           : flag != NULL                     ? *flag != FLAG_UNSET
-           : f == FIELD_ADDR && ch->addr_inet ? true
-                                              : *object_at(c, f) != NULL;
+    return flag != NULL ? *flag != FLAG_UNSET
+                        : (f == FIELD_ADDR && ch->addr_inet) ||
+                              *object_at(c, f) != NULL;
 }
 
 int

@@ -276,15 +276,12 @@ enum flag {
     FLAG_TRUE
 };
 
-/* _fileno, where it is no descriptor. */
-#define FILENO_UNSET (-2)
-#define FILENO_NONE (-1)
-
 struct channel {
     PyObject_HEAD
     /* The attributes that dispatcher sets (field.c); NULL = not set. */
     PyObject *socket;
     PyObject *map;
+    PyObject *fileno;
     PyObject *terminator;
     union {
         PyObject *object;
@@ -293,7 +290,6 @@ struct channel {
             uint16_t port;         /* … this */
         } inet;
     } addr;
-    int fileno; /* or FILENO_NONE, FILENO_UNSET */
     unsigned char connected, accepting, connecting; /* enum flag */
     bool addr_inet : 1;
     bool exposed : 1;      /* they are in the dictionary, which others have */
@@ -330,9 +326,9 @@ PyObject *channel_life(PyObject *module, PyObject *arg);
 enum field {
     FIELD_SOCKET,
     FIELD_MAP,
+    FIELD_FILENO,
     FIELD_TERMINATOR,
     FIELD_ADDR,
-    FIELD_FILENO,
     FIELD_CONNECTED,
     FIELD_ACCEPTING,
     FIELD_CONNECTING,
