@@ -87,12 +87,9 @@ static PyGetSetDef channel_getset[] = {
 };
 
 static PyType_Slot channel_slots[] = {
-    {Py_tp_doc, (void *)channel_doc},
-    {Py_tp_traverse, channel_traverse},
-    {Py_tp_clear, channel_clear},
-    {Py_tp_dealloc, channel_dealloc},
-    {Py_tp_getset, channel_getset},
-    {0, NULL},
+    {Py_tp_doc, (void *)channel_doc}, {Py_tp_traverse, channel_traverse},
+    {Py_tp_clear, channel_clear},     {Py_tp_dealloc, channel_dealloc},
+    {Py_tp_getset, channel_getset},   {0, NULL},
 };
 
 PyType_Spec channel_spec = {

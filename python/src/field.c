@@ -124,8 +124,8 @@ get(struct channel *ch, enum field f)
 static bool
 fits(enum field f, PyObject *value)
 {
-    bool is_flag = f == FIELD_CONNECTED || f == FIELD_ACCEPTING ||
-                   f == FIELD_CONNECTING;
+    bool is_flag =
+        f == FIELD_CONNECTED || f == FIELD_ACCEPTING || f == FIELD_CONNECTING;
     return !is_flag || value == Py_True || value == Py_False;
 }
 
@@ -236,11 +236,23 @@ channel_expose(PyObject *self)
     return rc;
 }
 
+/* What is to come back from the dictionary; a class may have something else
+ * under the name, which does not look here. */
+static PyObject *
+returning(PyObject *self, enum field f)
+{
+    const struct klass *k = klass_of(self);
+    PyObject *own = _PyType_Lookup(Py_TYPE(self), name_of(k->st, f));
+    return own != NULL && Py_TYPE(own) == k->st->attribute_type
+               ? channel_odd_object(channel_of(self), f)
+               : NULL;
+}
+
 static bool
-all_fit(const struct channel *ch)
+all_fit(PyObject *self)
 {
     for (enum field f = 0; f < FIELDS; f++) {
-        PyObject *value = channel_odd_object(ch, f);
+        PyObject *value = returning(self, f);
         if (value != NULL && !fits(f, value)) {
             return false;
         }
@@ -248,20 +260,19 @@ all_fit(const struct channel *ch)
     return true;
 }
 
-/* Back from the dictionary. */
 static void
-enclose(struct channel *ch, PyObject *dict)
+enclose(PyObject *self, PyObject *dict)
 {
     for (enum field f = 0; f < FIELDS; f++) {
-        PyObject *value = channel_odd_object(ch, f);
+        PyObject *value = returning(self, f);
         if (value != NULL) {
-            put(ch, f, value);
-            if (PyDict_DelItem(dict, own_name((PyObject *)ch, f)) < 0) {
+            put(channel_of(self), f, value);
+            if (PyDict_DelItem(dict, own_name(self, f)) < 0) {
                 PyErr_Clear(); /* it was there */
             }
         }
     }
-    ch->exposed = false;
+    channel_of(self)->exposed = false;
 }
 
 bool
@@ -278,8 +289,8 @@ channel_is_exposed(PyObject *self)
         return false;
     }
     PyObject *dict = instance_dict(self);
-    if (dict == NULL || (Py_REFCNT(dict) == 1 && all_fit(ch))) {
-        enclose(ch, dict);
+    if (dict == NULL || (Py_REFCNT(dict) == 1 && all_fit(self))) {
+        enclose(self, dict);
     }
     return ch->exposed;
 }
@@ -312,7 +323,8 @@ int
 field_set(PyObject *self, enum field f, PyObject *value)
 {
     struct channel *ch = channel_of(self);
-    if (!ch->exposed && value != NULL && !fits(f, value) &&
+    bool blind = (klass_of(self)->facts & KLASS_BLIND) != 0;
+    if ((blind || (value != NULL && !fits(f, value))) &&
         channel_expose(self) < 0) {
         return -1;
     }

@@ -59,8 +59,8 @@ key_at(PyDictKeysObject *keys, Py_ssize_t i)
 static bool
 is_same(PyObject *a, PyObject *b)
 {
-    return a == b || (a != NULL && PyUnicode_Check(a) &&
-                      PyUnicode_Compare(a, b) == 0);
+    return a == b ||
+           (a != NULL && PyUnicode_Check(a) && PyUnicode_Compare(a, b) == 0);
 }
 
 static Py_ssize_t
@@ -78,11 +78,16 @@ static bool
 is_method_name(const struct names *n, PyObject *key)
 {
     PyObject *const methods[] = {
-        n->collect_incoming_data, n->debug,
-        n->get_terminator,        n->handle_read_event,
-        n->handle_write_event,    n->initiate_send,
-        n->readable,              n->recv,
-        n->send,                  n->writable,
+        n->collect_incoming_data,
+        n->debug,
+        n->get_terminator,
+        n->handle_read_event,
+        n->handle_write_event,
+        n->initiate_send,
+        n->readable,
+        n->recv,
+        n->send,
+        n->writable,
     };
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
         if (is_same(key, methods[i])) {
@@ -117,19 +122,29 @@ instance_dict(PyObject *self)
     return has_place(self) ? managed_dict(self) : NULL;
 }
 
-static PyObject *
-get_value(const struct klass *k, PyObject *self, PyObject *name)
+/* Apart, to keep what follows short. */
+__attribute__((noinline)) static PyObject *
+search_values(struct klass *k, PyObject *self, PyDictKeysObject *keys,
+              PyObject *name)
 {
-    PyDictValues *values = has_place(self) ? values_of(self) : NULL;
-    PyDictKeysObject *keys =
-        ((PyHeapTypeObject *)(void *)Py_TYPE(self))->ht_cached_keys;
-    if (values == NULL || keys == NULL ||
-        (k->type == Py_TYPE(self) &&
-         are_plain((struct klass *)(uintptr_t)k, keys))) {
+    const PyDictValues *values = values_of(self);
+    if (values == NULL || are_plain(k, keys)) {
         return NULL;
     }
     Py_ssize_t i = find_key(keys, name);
     return i >= 0 ? values->values[i] : NULL;
+}
+
+/* Of an instance that has no dictionary; nearly always there is nothing to
+ * look for. */
+static PyObject *
+get_value(const struct klass *k, PyObject *self, PyObject *name)
+{
+    PyDictKeysObject *keys =
+        ((PyHeapTypeObject *)(void *)Py_TYPE(self))->ht_cached_keys;
+    return keys == NULL || k->plain_keys >= keys->dk_nentries
+               ? NULL
+               : search_values((struct klass *)(uintptr_t)k, self, keys, name);
 }
 
 #elif PY_VERSION_HEX >= 0x030d0000
@@ -163,7 +178,7 @@ instance_get(const struct klass *k, PyObject *self, PyObject *name)
         return PyDict_GetItemWithError(dict, name);
     }
 #ifdef SHARED_VALUES
-    return get_value(k, self, name);
+    return has_place(self) ? get_value(k, self, name) : NULL;
 #else
     (void)k;
     return NULL;

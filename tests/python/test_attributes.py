@@ -1,0 +1,312 @@
+# SPDX-License-Identifier: MIT
+"""The attributes of channels, wherever they are kept: in instances, in their
+dictionaries, and on the way from one to the other."""
+
+import copy
+import gc
+import socket
+import unittest
+import weakref
+
+import kit
+from kit import asynchat, asyncore
+
+SET_BY_DISPATCHER = ("_map", "_fileno", "socket", "connected", "addr")
+
+
+class Mixin:
+    """Its instances have a dictionary, too, and it comes first."""
+
+
+class Mixed(Mixin, asyncore.dispatcher):
+    pass
+
+
+class Recorder(asyncore.dispatcher):
+    """Keeps what it reads."""
+
+    def __init__(self, sock=None, map=None):
+        asyncore.dispatcher.__init__(self, sock, map)
+        self.got = []
+
+    def writable(self):
+        return False
+
+    def handle_read(self):
+        self.got.append(self.recv(100))
+
+
+class AttributeTest(kit.TestCase):
+    def pair(self, cls=Recorder):
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        self.addCleanup(theirs.close)
+        return cls(ours), theirs
+
+    def tcp(self, family=socket.AF_INET, host="127.0.0.1"):
+        listener = socket.socket(family)
+        self.addCleanup(listener.close)
+        try:
+            listener.bind((host, 0))
+        except OSError:
+            self.skipTest(f"no {host}")
+        listener.listen(1)
+        client = socket.create_connection(listener.getsockname()[:2])
+        self.addCleanup(client.close)
+        sock, _ = listener.accept()
+        self.addCleanup(sock.close)
+        return sock
+
+    def test_all_are_in_the_dictionary(self):
+        for cls in (Recorder, Mixed):
+            with self.subTest(cls.__name__):
+                channel, _ = self.pair(cls)
+                found = vars(channel)
+                for name in SET_BY_DISPATCHER:
+                    self.assertIs(found[name], getattr(channel, name))
+                self.assertIs(found["connected"], True)
+
+    def test_dictionary_and_attributes_are_one(self):
+        channel, theirs = self.pair()
+        found = vars(channel)
+        channel.connected = False
+        self.assertIs(found["connected"], False)
+        found["connected"] = True
+        self.assertIs(channel.connected, True)
+        found["terminator"] = b"?"
+        self.assertEqual(channel.terminator, b"?")
+        del found["addr"]
+        self.assertIsNone(channel.addr)
+        del found
+        theirs.sendall(b"ab")
+        self.step()
+        self.assertEqual(channel.got, [b"ab"])
+        self.assertIs(channel.connected, True)
+        self.assertEqual(channel.terminator, b"?")
+        self.assertNotIn("addr", vars(channel))
+
+    def test_changed_when_nobody_looks(self):
+        """In a dictionary that was kept, while the loop runs."""
+        channel, theirs = self.pair()
+        found = vars(channel)
+        self.step()
+        theirs.sendall(b"x")
+        found["readable"] = lambda: False
+        self.step()
+        self.assertEqual(channel.got, [])
+        del found["readable"]
+        self.step()
+        self.assertEqual(channel.got, [b"x"])
+
+    def test_another_dictionary(self):
+        """What an old way to have shared state does."""
+        channel, theirs = self.pair()
+        state = dict(vars(channel), connected=True, name="shared")
+        channel.__dict__ = state
+        self.assertIs(vars(channel), state)
+        self.assertEqual(channel.name, "shared")
+        theirs.sendall(b"y")
+        self.step()
+        self.assertEqual(state["got"], [b"y"])
+        channel.__dict__ = {}
+        self.assertIs(channel.connected, False)
+        with self.assertRaises(AttributeError):
+            channel._fileno
+        channel.__dict__ = state
+
+    def test_flags_of_other_types(self):
+        channel, theirs = self.pair()
+        for value in (1, "yes", [0]):
+            channel.connected = value
+            self.assertIs(channel.connected, value)
+            self.assertIs(vars(channel)["connected"], value)
+            theirs.sendall(b"1")
+            self.step()
+            self.assertEqual(channel.got.pop(), b"1")
+        channel.connected = True
+        self.step()
+        theirs.sendall(b"2")
+        self.step()
+        self.assertEqual(channel.got, [b"2"])
+
+    def test_accepting_of_another_type(self):
+        channel, _ = self.pair()
+        channel.accepting = 1
+        accepted = []
+        channel.handle_accept = lambda: accepted.append(1) or channel.close()
+        self.step()
+        channel.accepting = 0
+        self.step()
+        self.assertEqual(accepted, [])
+
+    def test_deleted(self):
+        channel, _ = self.pair()
+        for name in ("connected", "addr"):
+            delattr(channel, name)
+            self.assertIs(
+                getattr(channel, name), getattr(asyncore.dispatcher, name)
+            )
+            with self.assertRaises(AttributeError):
+                delattr(channel, name)
+        del channel.socket
+        with self.assertRaises(AttributeError):
+            channel.socket
+        self.assertFalse(hasattr(asyncore.dispatcher, "socket"))
+        self.assertFalse(hasattr(asyncore.dispatcher, "_fileno"))
+        self.assertFalse(hasattr(asynchat.async_chat, "terminator"))
+
+    def test_addresses(self):
+        for family, host in (
+            (socket.AF_INET, "127.0.0.1"),
+            (socket.AF_INET6, "::1"),
+        ):
+            with self.subTest(host):
+                sock = self.tcp(family, host)
+                channel = Recorder(sock)
+                want = sock.getpeername()
+                self.assertEqual(channel.addr, want)
+                self.assertIs(channel.addr, channel.addr)
+                self.assertIs(vars(channel)["addr"], channel.addr)
+                again = Recorder(sock)
+                self.assertEqual(vars(again)["addr"], want)
+                third = Recorder(sock)
+                third.addr = None
+                self.assertIsNone(third.addr)
+
+    def test_address_after_the_peer_is_gone(self):
+        sock = self.tcp()
+        channel = Recorder(sock)
+        want = sock.getpeername()
+        channel.close()
+        self.assertEqual(channel.addr, want)
+
+    def test_address_of_a_socket_class(self):
+        """Whose getpeername() is its own."""
+
+        class Proxied(socket.socket):
+            def getpeername(self):
+                return "far", 1
+
+        sock = self.tcp()
+        proxied = Proxied(fileno=sock.detach())
+        self.addCleanup(proxied.close)
+        self.assertEqual(Recorder(proxied).addr, ("far", 1))
+
+    def test_address_that_is_a_property(self):
+        class Guarded(Recorder):
+            seen = None
+            addr = property(
+                lambda self: ("seen", self.seen),
+                lambda self, value: setattr(self, "seen", value),
+            )
+
+        sock = self.tcp()
+        self.assertEqual(Guarded(sock).addr, ("seen", sock.getpeername()))
+
+    def test_methods_of_an_instance(self):
+        """Set on an instance among whose attributes were none so far."""
+        first, _ = self.pair()
+        second, theirs = self.pair()
+        self.step()
+        calls = []
+        second.handle_read_event = lambda: calls.append(second.recv(9))
+        theirs.sendall(b"a")
+        self.step()
+        self.assertEqual(calls, [b"a"])
+        del second.handle_read_event
+        second.recv = lambda size: b"mine"
+        theirs.sendall(b"b")
+        self.step()
+        self.assertEqual(second.got, [b"mine"])
+        self.assertEqual(first.got, [])
+
+    def test_many_attributes(self):
+        """More than instances can share the names of."""
+        channel, theirs = self.pair()
+        for number in range(100):
+            setattr(channel, f"a{number}", number)
+        channel.recv = lambda size: b"own"
+        theirs.sendall(b"a")
+        self.step()
+        self.assertEqual(channel.got, [b"own"])
+        self.assertEqual(channel.a99, 99)
+
+    def test_class_attributes_instead(self):
+        class Fixed(Recorder):
+            terminator = b"\n"
+            addr = "nowhere"
+            connected = True
+
+        channel, _ = self.pair(Fixed)
+        del channel.addr
+        self.assertEqual(channel.addr, "nowhere")
+        channel.addr = "here"
+        channel.connected = False
+        self.assertEqual(vars(channel)["addr"], "here")
+        self.step()
+        self.assertEqual(channel.addr, "here")
+        self.assertIs(channel.connected, False)
+        del channel.addr
+        self.assertEqual(channel.addr, "nowhere")
+
+    def test_class_of_an_instance_changes(self):
+        class Other(asyncore.dispatcher):
+            pass
+
+        channel, theirs = self.pair()
+        channel.__class__ = Other
+        self.assertIs(channel.connected, True)
+        self.assertIs(vars(channel)["connected"], True)
+        self.assertIs(vars(channel)["socket"], channel.socket)
+        channel.__class__ = Recorder
+        theirs.sendall(b"c")
+        self.step()
+        self.assertEqual(channel.got, [b"c"])
+
+    def test_copied(self):
+        channel, _ = self.pair()
+        channel.socket, sock = None, channel.socket
+        twin = copy.copy(channel)
+        self.assertEqual(vars(twin), vars(channel))
+        self.assertIs(twin._map, channel._map)
+        channel.socket = sock
+
+    def test_collected(self):
+        channel, _ = self.pair()
+        channel.del_channel()
+        channel.terminator = channel.me = channel
+        gone = weakref.ref(channel)
+        sock = weakref.ref(channel.socket)
+        del channel
+        gc.collect()
+        self.assertIsNone(gone())
+        self.assertIsNotNone(sock())
+
+    def test_collected_from_the_dictionary(self):
+        channel, _ = self.pair()
+        channel.del_channel()
+        found = vars(channel)
+        found["me"] = channel
+        gone = weakref.ref(channel)
+        del channel, found
+        gc.collect()
+        self.assertIsNone(gone())
+
+    def test_counted(self):
+        """What is moved to and fro keeps its references."""
+        import sys
+
+        channel, _ = self.pair()
+        thing = object()
+        channel.terminator = thing
+        before = sys.getrefcount(thing)
+        for _ in range(10):
+            vars(channel)
+            self.step()
+        self.assertEqual(sys.getrefcount(thing), before)
+        del channel.terminator
+        self.assertEqual(sys.getrefcount(thing), before - 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
