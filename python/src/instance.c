@@ -128,7 +128,7 @@ search_values(struct klass *k, PyObject *self, PyDictKeysObject *keys,
               PyObject *name)
 {
     const PyDictValues *values = values_of(self);
-    if (values == NULL || are_plain(k, keys)) {
+    if (values == NULL || (k->type != NULL && are_plain(k, keys))) {
         return NULL;
     }
     Py_ssize_t i = find_key(keys, name);
