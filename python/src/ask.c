@@ -9,28 +9,6 @@
 
 #include "registry.h"
 
-/* ---- the predicates of a class ---- */
-
-/* The function that obj.name() calls, if the instance has none of its own. */
-static PyObject *
-find_function(const struct klass *k, PyObject *name)
-{
-    PyObject *f = _PyType_Lookup(k->type, name);
-    return f != NULL && PyFunction_Check(f) ? f : NULL;
-}
-
-void
-predicates_learn(struct klass *k)
-{
-    const struct names *n = &k->st->names;
-    PyObject *how = _PyType_Lookup(k->type, n->__getattribute__);
-    k->readable = k->writable = NULL;
-    if (how == _PyType_Lookup(&PyBaseObject_Type, n->__getattribute__)) {
-        k->readable = find_function(k, n->readable);
-        k->writable = find_function(k, n->writable);
-    }
-}
-
 static int
 truth(PyObject *answer)
 {
@@ -40,20 +18,6 @@ truth(PyObject *answer)
     }
     int rc = answer != NULL ? PyObject_IsTrue(answer) : -1;
     Py_XDECREF(answer);
-    return rc;
-}
-
-/* f: what the class has for the name, as far as it is known. */
-static int
-call_predicate(const struct klass *k, PyObject *obj, PyObject *f,
-               PyObject *name)
-{
-    if (f == NULL || instance_get(k, obj, name) != NULL) {
-        return call_truth(obj, name);
-    }
-    Py_INCREF(f); /* it may replace itself */
-    int rc = truth(((PyFunctionObject *)f)->vectorcall(f, &obj, 1, NULL));
-    Py_DECREF(f);
     return rc;
 }
 
@@ -76,7 +40,7 @@ ask_readable(const struct state *st, const struct question *q)
     if (interest_readable(k, channel_of(q->obj))) {
         return 1;
     }
-    return call_predicate(k, q->obj, k->readable, st->names.readable);
+    return truth(method_call(k, q->obj, METHOD_READABLE, NULL));
 }
 
 /* As in the original: both, and `accepting` only of the writable. */
@@ -95,7 +59,7 @@ ask(const struct state *st, const struct question *q, struct answer *ret)
         ret->urgent = r > 0 || interest_has_output(k, ch) > 0;
         return 0;
     }
-    int w = call_predicate(k, q->obj, k->writable, st->names.writable);
+    int w = truth(method_call(k, q->obj, METHOD_WRITABLE, NULL));
     ret->urgent = r > 0 || w > 0;
     if (w > 0) {
         int accepting = attribute_truth(q->obj, st->names.accepting);

@@ -55,9 +55,7 @@ collect(PyObject *self, PyObject *data)
     if (channel_is(self, KLASS_COLLECTS, n->collect_incoming_data)) {
         return chat_collect(self, data);
     }
-    PyObject *result = call_method_one(self, n->collect_incoming_data, data);
-    Py_XDECREF(result);
-    return result != NULL ? 0 : -1;
+    return method_call_void(self, METHOD_COLLECT, data);
 }
 
 /* The first bytes, and over some more; taken before they are handed on, so
@@ -81,7 +79,7 @@ take(PyObject *self, size_t len, size_t skip)
 /* last: of the terminator.  If the rest has it, too, there is another message,
  * and the answers to both may go out together. */
 static int
-found(PyObject *self, const struct klass *k, int last)
+found(PyObject *self, int last)
 {
     struct channel *ch = channel_of(self);
     const struct chat *c = ch->chat;
@@ -89,7 +87,7 @@ found(PyObject *self, const struct klass *k, int last)
         ch->event->more = last >= 0 && c != NULL && c->len > 0 &&
                           memchr(c->data, last, c->len) != NULL;
     }
-    int rc = call_void(self, k->st->names.found_terminator);
+    int rc = method_call_void(self, METHOD_FOUND, NULL);
     if (ch->event != NULL) {
         ch->event->more = false;
     }
@@ -126,14 +124,13 @@ take_counted(PyObject *self, const struct klass *k, PyObject *terminator)
                    : 1;
     }
     return set_terminator(self, k, 0) < 0 || take(self, n, 0) < 0 ||
-                   found(self, k, -1) < 0
+                   found(self, -1) < 0
                ? -1
                : 1;
 }
 
 static int
-take_delimited(PyObject *self, const struct klass *k, const char *needle,
-               size_t len)
+take_delimited(PyObject *self, const char *needle, size_t len)
 {
     struct asyncore__match m = match(channel_of(self)->chat, needle, len);
     if (m.used == SIZE_MAX) {
@@ -142,7 +139,7 @@ take_delimited(PyObject *self, const struct klass *k, const char *needle,
     }
     if (m.found) {
         return take(self, m.len, len) < 0 ||
-                       found(self, k, (unsigned char)needle[len - 1]) < 0
+                       found(self, (unsigned char)needle[len - 1]) < 0
                    ? -1
                    : 1;
     }
@@ -152,7 +149,7 @@ take_delimited(PyObject *self, const struct klass *k, const char *needle,
 /* Of a type that was not made for it: what bytes-like objects can, and the
  * error of others. */
 static int
-take_odd(PyObject *self, const struct klass *k, PyObject *terminator)
+take_odd(PyObject *self, PyObject *terminator)
 {
     int truth = PyObject_IsTrue(terminator);
     if (truth <= 0) {
@@ -163,7 +160,7 @@ take_odd(PyObject *self, const struct klass *k, PyObject *terminator)
     if (PyObject_GetBuffer(terminator, &view, PyBUF_SIMPLE) < 0) {
         return -1;
     }
-    int rc = take_delimited(self, k, view.buf, (size_t)view.len);
+    int rc = take_delimited(self, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     return rc;
 }
@@ -180,7 +177,7 @@ step(PyObject *self)
     }
     else if (PyBytes_CheckExact(terminator) &&
              PyBytes_GET_SIZE(terminator) > 0) {
-        rc = take_delimited(self, k, PyBytes_AS_STRING(terminator),
+        rc = take_delimited(self, PyBytes_AS_STRING(terminator),
                             (size_t)PyBytes_GET_SIZE(terminator));
     }
     else if (terminator == Py_None) {
@@ -190,7 +187,7 @@ step(PyObject *self)
         rc = take_counted(self, k, terminator);
     }
     else {
-        rc = take_odd(self, k, terminator);
+        rc = take_odd(self, terminator);
     }
     Py_XDECREF(terminator);
     return rc;

@@ -186,7 +186,8 @@ read_event(PyObject *self)
     if (connected == 0) {
         connected = connect_event(self, n);
     }
-    return connected > 0 ? call_void(self, n->handle_read) : connected;
+    return connected > 0 ? method_call_void(self, METHOD_HANDLE_READ, NULL)
+                         : connected;
 }
 
 static int
@@ -202,7 +203,8 @@ write_event(PyObject *self)
     if (connected == 0) {
         connected = connect_event(self, n);
     }
-    return connected > 0 ? call_void(self, n->handle_write) : connected;
+    return connected > 0 ? method_call_void(self, METHOD_HANDLE_WRITE, NULL)
+                         : connected;
 }
 
 static PyObject *
@@ -277,7 +279,7 @@ call_event(const struct state *st, PyObject *obj, enum kind kind, bool greedy)
     size_t before = 0;
     while (rc == 0 && ch->life == life && ahead_more(&event, obj, before)) {
         before = event.at;
-        rc = call_void(obj, st->names.handle_read);
+        rc = method_call_void(obj, METHOD_HANDLE_READ, NULL);
     }
     if (event_end(&event, ch, outer) < 0) {
         rc = -1;

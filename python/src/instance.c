@@ -75,26 +75,24 @@ find_key(PyDictKeysObject *keys, PyObject *name)
 
 /* Is there a method of that name, which is asked for here? */
 static bool
-is_method_name(const struct names *n, PyObject *key)
+is_method_name(const struct state *st, PyObject *key)
 {
-    PyObject *const methods[] = {
-        n->collect_incoming_data,
-        n->debug,
-        n->get_terminator,
-        n->handle_read_event,
-        n->handle_write_event,
-        n->initiate_send,
-        n->readable,
-        n->recv,
-        n->send,
-        n->writable,
+    const struct names *n = &st->names;
+    PyObject *const others[] = {
+        n->debug,         n->get_terminator, n->handle_read_event,
+        n->handle_write_event, n->initiate_send,
+        n->recv,          n->send,
     };
-    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
-        if (is_same(key, methods[i])) {
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        if (is_same(key, others[i])) {
             return true;
         }
     }
-    return false;
+    enum method m = 0;
+    while (m < METHODS_CALLED && !is_same(key, method_name(st, m))) {
+        m++;
+    }
+    return m < METHODS_CALLED;
 }
 
 /* Names are only ever added: what was seen once remains true. */
@@ -102,7 +100,7 @@ static bool
 are_plain(struct klass *k, PyDictKeysObject *keys)
 {
     while (k->plain_keys < keys->dk_nentries &&
-           !is_method_name(&k->st->names, key_at(keys, k->plain_keys))) {
+           !is_method_name(k->st, key_at(keys, k->plain_keys))) {
         k->plain_keys++;
     }
     return k->plain_keys >= keys->dk_nentries;

@@ -119,7 +119,7 @@ learn(struct klass *k)
     bool ours = events != NULL && Py_TYPE(events) == k->st->events_type;
     k->events = ours ? events : NULL;
     k->facts = ours ? find_facts(k) : 0;
-    predicates_learn(k);
+    methods_learn(k);
     k->tag = type_tag(k->type);
     k->plain_keys = 0;
     if (k->tag == 0) {

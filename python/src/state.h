@@ -144,6 +144,17 @@ struct iovec;
 struct state;
 struct registry;
 
+/* Those that are not looked up each time. */
+enum method {
+    METHOD_READABLE,
+    METHOD_WRITABLE,
+    METHOD_HANDLE_READ,
+    METHOD_HANDLE_WRITE,
+    METHOD_COLLECT, /* collect_incoming_data */
+    METHOD_FOUND,   /* found_terminator */
+    METHODS_CALLED
+};
+
 /* klass.c: what is known of a class. */
 struct klass {
     struct state *st;   /* NULL: the module is gone */
@@ -152,9 +163,8 @@ struct klass {
     unsigned tag;       /* the type's version when this was found out; 0 =
                            unknown */
     unsigned facts;
-    PyObject *readable, *writable; /* functions that override them; borrowed
-                                      from the class: valid as long as its
-                                      version is; or NULL */
+    PyObject *called[METHODS_CALLED]; /* method.c: borrowed from the class,
+                                         valid as long as its version is */
     Py_ssize_t channels;
     /* instance.c: none of the first `plain_keys` attributes that instances
      * were given stands for a method */
@@ -441,10 +451,16 @@ channel_is(PyObject *self, unsigned fact, PyObject *name)
     return (k->facts & fact) != 0 && instance_get(k, self, name) == NULL;
 }
 
-/* ---- ask.c ------------------------------------------------------------- */
+/* ---- method.c: methods that are called again and again ----------------- */
 
-/* Find the class's own predicates. */
-void predicates_learn(struct klass *k);
+void methods_learn(struct klass *k);
+PyObject *method_name(const struct state *st, enum method m);
+/* obj.method(), with one argument or, NULL, none; k is the class of a channel,
+ * or `unknown`, of any other object. */
+PyObject *method_call(const struct klass *k, PyObject *obj, enum method m,
+                      PyObject *arg);
+/* Of a channel, for its effect: 0 or -1. */
+int method_call_void(PyObject *self, enum method m, PyObject *arg);
 
 /* ---- attribute.c: attributes whose changes are noticed ----------------- */
 
