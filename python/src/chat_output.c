@@ -401,6 +401,61 @@ as_bytes_like(PyObject *data)
     return data;
 }
 
+/* Nothing is queued, and this may go out as it is. */
+static bool
+may_push_at_once(PyObject *self, const struct klass *k, PyObject *data,
+                 struct direct *d)
+{
+    const struct channel *ch = channel_of(self);
+    const unsigned facts = KLASS_CHAT_PARTS | KLASS_FLAGS;
+    return PyBytes_CheckExact(data) && PyBytes_GET_SIZE(data) > 0 &&
+           (k->facts & facts) == facts && channel_connected(ch) > 0 &&
+           ch->chat != NULL && ch->chat->deque == NULL &&
+           fifo_len(&ch->chat->fifo) == 0 &&
+           channel_is(self, KLASS_CHAT_SENDS, k->st->names.initiate_send) &&
+           channel_is(self, KLASS_SEND, k->st->names.send) &&
+           socket_direct(channel_of(self), d);
+}
+
+/* Only what the kernel does not take is queued: if it takes all, as it nearly
+ * always does, nothing has changed. */
+static int
+push_at_once(PyObject *self, const struct klass *k, PyObject *data, int fd)
+{
+    size_t len = (size_t)PyBytes_GET_SIZE(data);
+    ssize_t n = direct_try(fd, PyBytes_AS_STRING(data), len);
+    int code = errno;
+    if (n == (ssize_t)len) {
+        return 0;
+    }
+    struct fifo *q = &channel_of(self)->chat->fifo;
+    if (fifo_append(q, data, true) < 0) {
+        return -1;
+    }
+    channel_touch(channel_of(self));
+    if (n >= 0) {
+        q->offset = (size_t)n;
+        return 0;
+    }
+    return direct_failed(code) < 0 && channel_io_failed(self, "send") < 0
+               ? failed(self, k)
+               : 0;
+}
+
+static int
+push(PyObject *self, PyObject *data)
+{
+    const struct klass *k = klass_of(self);
+    struct direct d;
+    if (!may_push_at_once(self, k, data, &d)) {
+        return append_data(self, k, data) < 0 ? -1
+                                              : start_sending(self, k, true);
+    }
+    return may_defer(self, k)
+               ? fifo_append(&channel_of(self)->chat->fifo, data, true)
+               : push_at_once(self, k, data, d.fd);
+}
+
 static PyObject *
 chat_push(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
           PyObject *kwnames)
@@ -416,11 +471,10 @@ chat_push(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                             "data argument must be byte-ish (%R)",
                             (PyObject *)Py_TYPE(data));
     }
-    const struct klass *k = klass_of(self);
     PyObject *bytes = as_bytes_like(data);
-    int rc = bytes != NULL ? append_data(self, k, bytes) : -1;
+    int rc = bytes != NULL ? push(self, bytes) : -1;
     Py_XDECREF(bytes);
-    if (rc < 0 || start_sending(self, k, true) < 0) {
+    if (rc < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

@@ -79,9 +79,13 @@ is_method_name(const struct state *st, PyObject *key)
 {
     const struct names *n = &st->names;
     PyObject *const others[] = {
-        n->debug,         n->get_terminator, n->handle_read_event,
-        n->handle_write_event, n->initiate_send,
-        n->recv,          n->send,
+        n->debug,
+        n->get_terminator,
+        n->handle_read_event,
+        n->handle_write_event,
+        n->initiate_send,
+        n->recv,
+        n->send,
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         if (is_same(key, others[i])) {

@@ -32,8 +32,8 @@ static PyObject *
 find(const struct klass *k, PyObject *name)
 {
     PyObject *f = _PyType_Lookup(k->type, name);
-    return f != NULL && PyType_HasFeature(Py_TYPE(f),
-                                          Py_TPFLAGS_METHOD_DESCRIPTOR)
+    return f != NULL &&
+                   PyType_HasFeature(Py_TYPE(f), Py_TPFLAGS_METHOD_DESCRIPTOR)
                ? f
                : NULL;
 }
@@ -42,9 +42,8 @@ void
 methods_learn(struct klass *k)
 {
     const struct names *n = &k->st->names;
-    bool ordinary =
-        _PyType_Lookup(k->type, n->__getattribute__) ==
-        _PyType_Lookup(&PyBaseObject_Type, n->__getattribute__);
+    bool ordinary = _PyType_Lookup(k->type, n->__getattribute__) ==
+                    _PyType_Lookup(&PyBaseObject_Type, n->__getattribute__);
     for (enum method m = 0; m < METHODS_CALLED; m++) {
         k->called[m] = ordinary ? find(k, method_name(k->st, m)) : NULL;
     }
@@ -61,8 +60,7 @@ method_call(const struct klass *k, PyObject *obj, enum method m, PyObject *arg)
     }
     PyObject *args[] = {obj, arg};
     Py_INCREF(f); /* it may replace itself */
-    PyObject *result =
-        PyObject_Vectorcall(f, args, arg == NULL ? 1 : 2, NULL);
+    PyObject *result = PyObject_Vectorcall(f, args, arg == NULL ? 1 : 2, NULL);
     Py_DECREF(f);
     return result;
 }

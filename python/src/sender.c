@@ -436,6 +436,54 @@ may_defer(PyObject *self, const struct klass *k)
            event_defers(self);
 }
 
+/* Nothing waits, and this may go out as it is. */
+static bool
+may_send_at_once(PyObject *self, const struct klass *k, PyObject *data,
+                 struct direct *d)
+{
+    return PyBytes_CheckExact(data) && PyBytes_GET_SIZE(data) > 0 &&
+           (size_t)PyBytes_GET_SIZE(data) <= MOST &&
+           (k->facts & KLASS_BASE_SEND) != 0 &&
+           channel_is(self, KLASS_SENDER, k->st->names.initiate_send) &&
+           socket_direct(channel_of(self), d);
+}
+
+/* Only what the kernel does not take is kept: if it takes all, as it nearly
+ * always does, nothing has changed. */
+static int
+send_at_once(PyObject *self, PyObject *data, int fd)
+{
+    size_t len = (size_t)PyBytes_GET_SIZE(data);
+    ssize_t n = direct_try(fd, PyBytes_AS_STRING(data), len);
+    int code = errno;
+    if (n == (ssize_t)len) {
+        return 0;
+    }
+    if (append(channel_of(self), data) < 0) {
+        return -1;
+    }
+    channel_touch(channel_of(self));
+    if (n < 0) {
+        return direct_failed(code) < 0 ? channel_io_failed(self, "send") : 0;
+    }
+    if (n > 0) {
+        consume(channel_of(self), (size_t)n);
+    }
+    return 0;
+}
+
+/* By initiate_send(), whoever's it is. */
+static int
+send_kept(PyObject *self, const struct klass *k)
+{
+    if (!channel_is(self, KLASS_SENDER, k->st->names.initiate_send)) {
+        return call_void(self, k->st->names.initiate_send);
+    }
+    /* What has waited for this goes out with it. */
+    const struct event *e = channel_of(self)->event;
+    return initiate(self, e != NULL && e->deferred ? SIZE_MAX : MOST);
+}
+
 static int
 send_data(PyObject *self, PyObject *data)
 {
@@ -444,23 +492,26 @@ send_data(PyObject *self, PyObject *data)
     if (log_debug(self, k, data) < 0) {
         return -1;
     }
-    bool plain = (k->facts & KLASS_OUT_BUFFER) != 0 && ch->has_output &&
-                 (ch->output == NULL || ch->output->odd == NULL) &&
-                 PyObject_CheckBuffer(data);
-    bool had = plain && sender_pending(ch) > 0;
-    int rc = plain ? append(ch, data) : append_odd(self, k->st, data);
-    if (rc < 0 || (plain && may_defer(self, k))) {
-        return rc;
+    if ((k->facts & KLASS_OUT_BUFFER) == 0 || !ch->has_output ||
+        (ch->output != NULL && ch->output->odd != NULL) ||
+        !PyObject_CheckBuffer(data)) {
+        return append_odd(self, k->st, data) < 0 ? -1 : send_kept(self, k);
     }
-    if (plain && !had) {
+    bool had = sender_pending(ch) > 0;
+    if (may_defer(self, k)) {
+        return append(ch, data);
+    }
+    struct direct d;
+    if (!had && may_send_at_once(self, k, data, &d)) {
+        return send_at_once(self, data, d.fd);
+    }
+    if (append(ch, data) < 0) {
+        return -1;
+    }
+    if (!had) {
         channel_touch(ch);
     }
-    if (!channel_is(self, KLASS_SENDER, k->st->names.initiate_send)) {
-        return call_void(self, k->st->names.initiate_send);
-    }
-    /* What has waited for this goes out with it. */
-    bool gathered = ch->event != NULL && ch->event->deferred;
-    return initiate(self, gathered ? SIZE_MAX : MOST);
+    return send_kept(self, k);
 }
 
 static PyObject *

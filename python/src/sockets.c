@@ -152,6 +152,25 @@ send_pieces(int fd, const struct iovec *iov, size_t n)
                   : send(fd, buffer, len, 0);
 }
 
+int
+direct_failed(int code)
+{
+    if (code == EINTR) {
+        return PyErr_CheckSignals() < 0 ? -1 : 0;
+    }
+    errno = code;
+    PyErr_SetFromErrno(PyExc_OSError);
+    return -1;
+}
+
+ssize_t
+direct_try(int fd, const char *data, size_t len)
+{
+    ssize_t n = send(fd, data, len, 0);
+    bool nothing = n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+    return nothing ? 0 : n;
+}
+
 /* A handler of signals may do anything, to the data as well: then nothing was
  * sent. */
 Py_ssize_t
@@ -161,14 +180,10 @@ direct_send(int fd, const struct iovec *iov, size_t n)
     if (sent >= 0) {
         return sent;
     }
-    if (errno == EINTR) {
-        return PyErr_CheckSignals() < 0 ? -1 : 0;
-    }
     if (errno == EAGAIN || errno == EWOULDBLOCK) {
         return 0;
     }
-    PyErr_SetFromErrno(PyExc_OSError);
-    return -1;
+    return direct_failed(errno);
 }
 
 /* ---- errors ---- */

@@ -541,6 +541,10 @@ int socket_init(struct state *st);
 /* recv(2), signals heeded; -1 with exception. */
 Py_ssize_t direct_recv(int fd, char *buffer, size_t len, int flags);
 PyObject *direct_recv_bytes(struct state *st, int fd, size_t size);
+/* What the kernel takes at once, which may be nothing; -1 with errno, which
+ * direct_failed() takes: 0 after a signal, or -1 with exception. */
+ssize_t direct_try(int fd, const char *data, size_t len);
+int direct_failed(int code);
 /* One send of at most 64 pieces: how many bytes the kernel took, or -1. */
 Py_ssize_t direct_send(int fd, const struct iovec *iov, size_t n);
 /* What dispatcher.send does with bytes on such a socket: how many were sent,
