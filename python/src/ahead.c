@@ -70,6 +70,9 @@ serve(struct event *e, size_t size)
     if (data != NULL) {
         e->at += n;
     }
+    if (e->at == e->len) {
+        ahead_sync(e); /* before what is sent: the other end answers that */
+    }
     return data;
 }
 
@@ -87,10 +90,9 @@ ahead_recv(PyObject *self, const struct direct *d, size_t size)
         peek(e, st, d->fd);
         ch->bulk = e->ahead != NULL && e->len > size;
     }
-    if (e->ahead != NULL && e->at < e->len) {
+    if (e->ahead != NULL) {
         return serve(e, size);
     }
-    ahead_sync(e);
     PyObject *data = direct_recv_bytes(st, d->fd, size);
     e->full = data != NULL && (size_t)PyBytes_GET_SIZE(data) == size;
     return data;
@@ -115,7 +117,7 @@ ahead_more(struct event *e, PyObject *self, size_t before)
         return false;
     }
     if (e->ahead != NULL) {
-        return e->at > before && e->at < e->len;
+        return e->at > before;
     }
     struct direct d;
     if (!e->full || e->tried || !socket_direct(channel_of(self), &d) ||
