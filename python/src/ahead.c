@@ -21,31 +21,25 @@ is_allowed(const struct event *e, const struct direct *d)
            Py_REFCNT(d->sock) == 1 && e->thread == PyThread_get_thread_ident();
 }
 
-static void
-peek(struct event *e, const struct state *st, int fd)
+/* size: what the program asks for at a time. */
+static bool
+peek(struct event *e, struct state *st, int fd, size_t size)
 {
-    char *buffer = scratch_take((struct state *)(uintptr_t)st);
-    if (buffer == NULL) {
-        PyErr_Clear(); /* then without */
-        return;
-    }
-    ssize_t n = recv(fd, buffer, SCRATCH_SIZE, MSG_PEEK);
-    if (n <= 0) {
-        scratch_give((struct state *)(uintptr_t)st, buffer);
-        return; /* recv() will say what it is */
-    }
-    e->ahead = buffer;
+    e->tried = true;
+    e->ahead = pieces_peek(st, fd, size, &e->len);
     e->at = 0;
-    e->len = (size_t)n;
     e->fd = fd;
-    event_enlist(e);
+    if (e->ahead != NULL) {
+        event_enlist(e);
+    }
+    return e->ahead != NULL;
 }
 
 void
 ahead_sync(struct event *e)
 {
-    char *buffer = e->ahead;
-    if (buffer == NULL) {
+    struct pieces *ahead = e->ahead;
+    if (ahead == NULL) {
         return;
     }
     e->ahead = NULL;
@@ -57,7 +51,15 @@ ahead_sync(struct event *e)
         }
         left -= (size_t)n;
     }
-    scratch_give(klass_of(e->channel)->st, buffer);
+    pieces_give(klass_of(e->channel)->st, ahead);
+}
+
+void
+ahead_stop(struct channel *ch)
+{
+    if (ch->event != NULL) {
+        ahead_sync(ch->event);
+    }
 }
 
 static PyObject *
@@ -65,8 +67,7 @@ serve(struct event *e, size_t size)
 {
     size_t left = e->len - e->at;
     size_t n = size < left ? size : left;
-    PyObject *data =
-        PyBytes_FromStringAndSize(e->ahead + e->at, (Py_ssize_t)n);
+    PyObject *data = pieces_get(e->ahead, e->at, n);
     if (data != NULL) {
         e->at += n;
     }
@@ -83,18 +84,18 @@ ahead_recv(PyObject *self, const struct direct *d, size_t size)
     struct event *e = ch->event;
     struct state *st = klass_of(self)->st;
     if (!is_allowed(e, d)) {
+        ahead_stop(ch);
         return direct_recv_bytes(st, d->fd, size);
     }
-    if (ch->bulk && !e->tried) {
-        e->tried = true;
-        peek(e, st, d->fd);
-        ch->bulk = e->ahead != NULL && e->len > size;
+    if (ch->bulk && !e->tried && pieces_fit(size)) {
+        ch->bulk = peek(e, st, d->fd, size) && e->len > size;
     }
     if (e->ahead != NULL) {
         return serve(e, size);
     }
     PyObject *data = direct_recv_bytes(st, d->fd, size);
-    e->full = data != NULL && (size_t)PyBytes_GET_SIZE(data) == size;
+    bool full = data != NULL && (size_t)PyBytes_GET_SIZE(data) == size;
+    e->full = full && pieces_fit(size) ? size : 0;
     return data;
 }
 
@@ -120,12 +121,10 @@ ahead_more(struct event *e, PyObject *self, size_t before)
         return e->at > before;
     }
     struct direct d;
-    if (!e->full || e->tried || !socket_direct(channel_of(self), &d) ||
+    if (e->full == 0 || e->tried || !socket_direct(channel_of(self), &d) ||
         !is_allowed(e, &d)) {
         return false;
     }
-    e->tried = true;
-    peek(e, k->st, d.fd);
-    channel_of(self)->bulk = e->ahead != NULL;
-    return e->ahead != NULL;
+    channel_of(self)->bulk = peek(e, k->st, d.fd, e->full);
+    return channel_of(self)->bulk;
 }

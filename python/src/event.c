@@ -51,7 +51,7 @@ bool
 event_defers(PyObject *self)
 {
     struct event *e = channel_of(self)->event;
-    bool more = e != NULL && (e->more || (e->ahead != NULL && e->at < e->len));
+    bool more = e != NULL && (e->more || e->ahead != NULL);
     if (!more || e->thread != PyThread_get_thread_ident()) {
         return false;
     }
@@ -60,10 +60,10 @@ event_defers(PyObject *self)
     return true;
 }
 
-int
-event_flush(PyObject *self)
+static int
+flush(struct event *e)
 {
-    struct event *e = channel_of(self)->event;
+    PyObject *channel = e->channel;
     bool deferred = e->deferred;
     e->deferred = false;
     unlist(e);
@@ -71,8 +71,14 @@ event_flush(PyObject *self)
     if (!deferred) {
         return 0;
     }
-    return channel_of(self)->chat != NULL ? chat_flush(self)
-                                          : sender_flush(self);
+    return channel_of(channel)->chat != NULL ? chat_flush(channel)
+                                             : sender_flush(channel);
+}
+
+int
+event_flush(PyObject *self)
+{
+    return flush(channel_of(self)->event);
 }
 
 int
@@ -85,7 +91,7 @@ event_flush_all(struct state *st)
             e = e->next;
             continue;
         }
-        if (event_flush(e->channel) < 0) {
+        if (flush(e) < 0) {
             return -1;
         }
         e = st->pending; /* anything may have happened */
@@ -97,26 +103,42 @@ static void
 event_begin(struct event *e, struct channel *ch)
 {
     *e = (struct event){.channel = (PyObject *)ch,
+                        .outer = ch->event,
                         .thread = PyThread_get_thread_ident()};
     ch->event = e;
 }
 
+/* The innermost without e: threads end their events in any order. */
+static struct event *
+without(struct event *e, struct event *innermost)
+{
+    if (innermost == e) {
+        return e->outer;
+    }
+    struct event *inner = innermost;
+    while (inner->outer != e) {
+        inner = inner->outer;
+    }
+    inner->outer = e->outer;
+    return innermost;
+}
+
 /* With an exception of the handler set or not, which is then kept. */
 static int
-event_end(struct event *e, struct channel *ch, struct event *outer)
+event_end(struct event *e, struct channel *ch)
 {
     int rc = 0;
     if (e->listed) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        rc = event_flush((PyObject *)ch);
+        rc = flush(e);
         if (type != NULL) {
             PyErr_Clear();
             PyErr_Restore(type, value, traceback);
             rc = 0;
         }
     }
-    ch->event = outer;
+    ch->event = without(e, ch->event);
     return rc;
 }
 
@@ -268,7 +290,12 @@ call_event(const struct state *st, PyObject *obj, enum kind kind, bool greedy)
     }
     struct event event;
     struct channel *ch = channel_of(obj);
-    struct event *outer = ch->event;
+    /* A handler may have another event delivered to its own channel, and so
+     * may another thread: what waits for the end of the first is not for the
+     * second to find.  Only for the innermost may something wait, then. */
+    if (event_has_deferred(ch) && event_flush(obj) < 0) {
+        return -1;
+    }
     Py_INCREF(obj);
     event_begin(&event, ch);
     event.greedy =
@@ -281,7 +308,7 @@ call_event(const struct state *st, PyObject *obj, enum kind kind, bool greedy)
         before = event.at;
         rc = method_call_void(obj, METHOD_HANDLE_READ, NULL);
     }
-    if (event_end(&event, ch, outer) < 0) {
+    if (event_end(&event, ch) < 0) {
         rc = -1;
     }
     Py_DECREF(obj);

@@ -315,6 +315,7 @@ module_free(void *module)
     registry_free_all(st);
     dictwatch_fini(st);
     klass_free_all(st);
+    pieces_free(st->pieces);
     PyMem_Free(st->scratch);
 #define X(name) Py_CLEAR(st->names.name);
     NAMES(X)

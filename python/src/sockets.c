@@ -332,6 +332,7 @@ direct_recv_bytes(struct state *st, int fd, size_t size)
 Py_ssize_t
 channel_recv_into(PyObject *self, int fd, char *buffer, size_t len)
 {
+    ahead_stop(channel_of(self));
     Py_ssize_t n = direct_recv(fd, buffer, len, 0);
     if (n < 0) {
         return channel_io_failed(self, "recv");

@@ -194,7 +194,8 @@ struct state {
     int watcher;
     /* event.c: events that are not all done */
     struct event *pending;
-    char *scratch; /* SCRATCH_SIZE bytes, unless somebody has them */
+    char *scratch;         /* SCRATCH_SIZE bytes, unless somebody has them */
+    struct pieces *pieces; /* pieces.c: sets that nobody has */
 };
 
 #define SCRATCH_SIZE ((size_t)256 * 1024)
@@ -481,17 +482,18 @@ enum kind {
  * (ahead.c), what goes out is gathered. */
 struct event {
     struct event *prev, *next; /* in state.pending */
+    struct event *outer;       /* of the same channel */
     PyObject *channel;
     unsigned long thread;
-    bool listed;   /* there is something to do before anybody looks: */
-    bool deferred; /* output to send, … */
-    char *ahead;   /* … input to take: the first `at` of `len` bytes here */
+    bool listed;          /* there is something to do before anybody looks: */
+    bool deferred;        /* output to send, … */
+    struct pieces *ahead; /* … input to take: the first `at` of `len` bytes */
     size_t at, len;
     int fd;
     bool more;   /* what has come in is not all handled */
     bool greedy; /* it comes from a pass: reading ahead is allowed */
     bool tried;  /* and was tried */
-    bool full;   /* the last recv() got all that it asked for */
+    size_t full; /* the last recv() got as much as it asked for */
 };
 
 /* `asyncore`'s half of the module: what is looked up in its globals. */
@@ -569,6 +571,22 @@ PyObject *ahead_recv(PyObject *self, const struct direct *d, size_t size);
 bool ahead_more(struct event *e, PyObject *self, size_t before);
 /* Take from the kernel what the program has got; forget the rest. */
 void ahead_sync(struct event *e);
+/* Somebody is about to read from the socket itself. */
+void ahead_stop(struct channel *ch);
+
+/* ---- pieces.c: objects to receive into --------------------------------- */
+
+/* Can several pieces of so many bytes be looked at at once? */
+bool pieces_fit(size_t size);
+/* Look at what has come in, for who asks for `size` bytes at a time: how many
+ * there are, and the set that has them; NULL without exception. */
+struct pieces *pieces_peek(struct state *st, int fd, size_t size,
+                           size_t *ret_len);
+/* `len` of them as an object, nothing before `at` from now on; a new
+ * reference. */
+PyObject *pieces_get(struct pieces *p, size_t at, size_t len);
+void pieces_give(struct state *st, struct pieces *p);
+void pieces_free(struct pieces *p); /* and those after it */
 
 /* ---- sender.c ---------------------------------------------------------- */
 

@@ -8,6 +8,7 @@ of every send that has returned.
 
 import array
 import fcntl
+import itertools
 import os
 import select
 import socket
@@ -16,6 +17,7 @@ import sys
 import termios
 import threading
 import time
+import tracemalloc
 import unittest
 
 import kit
@@ -34,23 +36,40 @@ class ReadingTest(kit.TestCase):
 
     families = (None, "tcp")
 
-    def run_handler(self, script, data=b"0123456789", size=None):
-        """Each time over, the channel has been read from a few times
-        before, so that whatever it learns of itself it has learnt."""
+    def channels(self, held):
+        """On each kind of socket, which others have, too, or nobody."""
         for family in self.families:
             near, far = self.pair(family)
+            self.held = [near]
+            yield Scripted(near), far
+        if not held:
+            near, far = kit.tcp_pair()
+            self.addCleanup(far.close)
+            self.held = []
             channel = Scripted(near)
-            channel.script = lambda channel: channel.recv(65536)
+            del near  # nothing is read ahead where somebody else has it
+            yield channel, far
+
+    def run_handler(self, script, data=b"0123456789", size=1, held=False):
+        """Each time over, the channel has been read from a few times
+        before, so that whatever it learns of itself it has learnt."""
+        for channel, far in self.channels(held):
             for _ in range(20):
+                channel.script = lambda channel: channel.recv(2)
                 far.send(b"warm")
-                kit.settle(near)
-                self.step()
+                self.deliver(channel)
+                channel.script = lambda channel: channel.recv(9)
+                while select.select([channel._fileno], [], [], 0)[0]:
+                    self.step()
             seen = []
             channel.script = lambda channel: seen.append(script(channel))
             far.send(data)
-            kit.settle(near)
-            self.step(size or 1)
+            self.deliver(channel, size)
             yield seen, channel, far
+
+    def deliver(self, channel, passes=1):
+        kit.settle(channel._fileno)
+        self.step(passes)
 
     @kit.each_poller
     def test_socket_recv(self):
@@ -101,12 +120,22 @@ class ReadingTest(kit.TestCase):
     def test_rest_comes_again(self):
         """What was not read is an event of the next pass, in every kind
         of loop."""
-        for seen, channel, _ in self.run_handler(lambda c: c.recv(4), size=2):
+        for seen, channel, _ in self.run_handler(
+            lambda c: c.recv(4), size=2, held=True
+        ):
             self.assertEqual(seen, [b"0123", b"4567"])
             ready = select.select([channel.socket], [], [], 0)[0]
             for _ in ready:
                 asyncore.read(channel)
             self.assertEqual(seen, [b"0123", b"4567", b"89"])
+
+    @kit.ours_only
+    @kit.each_poller
+    def test_rest_comes_at_once(self):
+        """Where nobody else has the socket, it is not asked again."""
+        for seen, _, _ in self.run_handler(lambda c: c.recv(4)):
+            want = [b"0123", b"4567", b"89"]
+            self.assertEqual(seen, want[:1] if self.held else want)
 
     @kit.each_poller
     def test_dup_and_fileno(self):
@@ -193,6 +222,309 @@ class ReadingTest(kit.TestCase):
             kit.settle(near)
             self.step()
             self.assertEqual(body, [b"body"])
+
+
+class BulkTest(kit.TestCase):
+    """Much has come in, of which a handler gets a piece at a time."""
+
+    SIZE = 8192
+    DATA = b"".join(b"%07d\n" % i for i in range(12_000))
+
+    def bulk(self, kind=Scripted, data=DATA, map=None):
+        """A channel that has learnt that more comes than it asks for, for
+        which the data is there; the socket is nobody else's."""
+        near, far = kit.tcp_pair()
+        self.addCleanup(far.close)
+        channel = kind(near, map)
+        del near
+        channel.handle_error = self.again
+        for waiting in [b"w" * 3 * self.SIZE] * 3 + [data]:
+            channel.script = lambda channel: channel.recv(self.SIZE)
+            if waiting is data:
+                channel.data = []
+                channel.script = self.read
+            far.sendall(waiting)
+            self.wait_for(channel, len(waiting))
+            if waiting is not data:
+                self.drain(channel)
+        return channel, far
+
+    @staticmethod
+    def again():
+        raise
+
+    def read(self, channel):
+        data = channel.recv(self.SIZE)
+        channel.data.append(data)
+        return data
+
+    @staticmethod
+    def wait_for(channel, size):
+        """Until so much is there at once."""
+        count = array.array("i", [0])
+        deadline = time.monotonic() + kit.PATIENCE
+        while count[0] < size and time.monotonic() < deadline:
+            fcntl.ioctl(channel._fileno, termios.FIONREAD, count)
+
+    def drain(self, channel):
+        """Passes until nothing is there."""
+        while select.select([channel._fileno], [], [], 0)[0]:
+            self.step(map=channel._map)
+
+    def check(self, channel, data=DATA):
+        """It has got each byte once, in order."""
+        self.drain(channel)
+        self.assertTrue(b"".join(channel.data) == data)
+
+    # ---- whatever a handler does in the middle ----
+
+    def in_the_middle(self, action, kind=Scripted):
+        """The action is done once the third piece has come."""
+        channel, far = self.bulk(kind)
+
+        def script(channel):
+            self.read(channel)
+            if len(channel.data) == 3:
+                action(channel)
+
+        channel.script = script
+        return channel, far
+
+    @kit.ours_only
+    @kit.each_poller
+    def test_one_pass(self):
+        """All that is there, in one pass: the other tests of this class
+        do test reading ahead."""
+        channel, _ = self.bulk()
+        self.step()
+        self.assertEqual(len(channel.data), -(-len(self.DATA) // self.SIZE))
+
+    @kit.each_poller
+    def test_event_of_its_own(self):
+        channel, _ = self.in_the_middle(asyncore.read)
+        self.check(channel)
+
+    @kit.each_poller
+    def test_nested_loop(self):
+        channel, _ = self.in_the_middle(lambda channel: self.step())
+        self.check(channel)
+
+    @kit.each_poller
+    def test_nested_loop_of_another(self):
+        """Which has much to read as well."""
+        other, _ = self.bulk(map={})
+        self.addCleanup(other.close)
+        channel, _ = self.in_the_middle(lambda channel: self.drain(other))
+        self.check(channel)
+        self.check(other)
+
+    @kit.each_poller
+    def test_another_thread_reads(self):
+        def action(channel):
+            thread = threading.Thread(target=self.read, args=(channel,))
+            thread.start()
+            thread.join(kit.PATIENCE)
+
+        channel, _ = self.in_the_middle(action)
+        self.check(channel)
+
+    @kit.each_poller
+    def test_another_thread_delivers(self):
+        """An event that begins later and ends later."""
+        inside, over = threading.Event(), threading.Event()
+
+        def wait(channel):
+            self.read(channel)
+            inside.set()
+            over.wait(kit.PATIENCE)
+
+        def action(channel):
+            channel.script = wait
+            thread.start()
+            inside.wait(kit.PATIENCE)
+            channel.script = self.read
+
+        channel, _ = self.in_the_middle(action)
+        thread = threading.Thread(target=asyncore.read, args=(channel,))
+        self.until(inside.is_set)
+        over.set()
+        thread.join(kit.PATIENCE)
+        self.check(channel)
+
+    @kit.each_poller
+    def test_exception(self):
+        class Odd(Exception):
+            pass
+
+        def action(channel):
+            raise Odd
+
+        channel, _ = self.in_the_middle(action)
+        with self.assertRaises(Odd):
+            self.drain(channel)
+        self.assertEqual(len(channel.data), 3)
+        self.check(channel)
+
+    @kit.each_poller
+    def test_close(self):
+        channel, far = self.in_the_middle(lambda channel: channel.close())
+        for _ in range(5):
+            self.step()
+        got = b"".join(channel.data)
+        self.assertEqual(got, self.DATA[:3 * self.SIZE])
+
+    @kit.each_poller
+    def test_leaves_the_map(self):
+        channel, _ = self.in_the_middle(lambda c: c.del_channel())
+        for _ in range(5):
+            self.step()
+        self.assertEqual(len(channel.data), 3)
+        channel.set_socket(channel.socket)
+        self.check(channel)
+
+    @kit.each_poller
+    def test_fork(self):
+        """The child reads the rest, after the parent's three pieces."""
+        def action(channel):
+            pid = os.fork()
+            if pid == 0:
+                same = False
+                try:
+                    rest = self.DATA[3 * self.SIZE:]
+                    sock = channel.socket
+                    same = sock.recv(len(rest), socket.MSG_PEEK) == rest
+                finally:
+                    os._exit(0 if same else 1)
+            self.assertEqual(os.waitpid(pid, 0)[1], 0)
+            channel.close()
+
+        channel, _ = self.in_the_middle(action)
+        for _ in range(5):
+            self.step()
+        self.assertEqual(len(channel.data), 3)
+
+    @kit.each_poller
+    def test_chat(self):
+        """It takes the beginning itself, and has the rest cut."""
+        class Chat(Scripted, asynchat.async_chat):
+            ac_in_buffer_size = 4096
+
+            def __init__(self, sock, map):
+                asynchat.async_chat.__init__(self, sock, map)
+                self.set_terminator(b"\n")
+
+            def collect_incoming_data(self, data):
+                self.data.append(data)
+
+            def found_terminator(self):
+                self.data.append(b"\n")
+
+        def action(channel):
+            asynchat.async_chat.handle_read(channel)
+
+        channel, _ = self.in_the_middle(action, Chat)
+        self.check(channel)
+
+    # ---- what it gets ----
+
+    @kit.each_poller
+    def test_sizes(self):
+        """It asks for more, and for less, than it asked for at first."""
+        for sizes in ((1, 8192), (8192, 1, 8191), (5000, 8192, 3),
+                      (4096, 65536, 100), (100_000, 9000), (10 ** 6, 7)):
+            with self.subTest(sizes=sizes):
+                channel, _ = self.bulk()
+                ask = itertools.cycle(sizes)
+
+                def script(channel):
+                    size = next(ask)
+                    data = channel.recv(size)
+                    self.assertLessEqual(len(data), size)
+                    channel.data.append(data)
+
+                channel.script = script
+                self.check(channel)
+
+    @kit.each_poller
+    def test_several_at_a_time(self):
+        """A handler that asks until there is no more, as far as it
+        knows."""
+        channel, _ = self.bulk()
+
+        def script(channel):
+            while len(self.read(channel)) == self.SIZE:
+                pass
+
+        channel.script = script
+        self.check(channel)
+
+    @kit.each_poller
+    def test_kept(self):
+        """What a program keeps stays what it was, with its hash, however
+        it is kept; round after round."""
+        kept, copies = [], []
+
+        def script(channel):
+            data = self.read(channel)
+            n = len(copies)
+            copies.append(bytearray(data))
+            hash(data)
+            kept.append([data, memoryview(data), None, {data: n}][n % 4])
+
+        for i in range(6):
+            block = self.DATA.translate(bytes(range(i, 256)) + bytes(range(i)))
+            channel, _ = self.bulk(data=block)
+            channel.script = script
+            self.drain(channel)
+            self.assertTrue(b"".join(channel.data) == block)
+            channel.data = []
+        self.assertGreater(len(kept), 6 * len(self.DATA) // self.SIZE)
+        for n, (thing, copy) in enumerate(zip(kept, copies)):
+            if isinstance(thing, dict):
+                self.assertEqual(thing[bytes(copy)], n)
+            elif thing is not None:
+                self.assertTrue(bytes(thing) == copy)
+
+    @kit.each_poller
+    def test_hash(self):
+        """Of an object that was another one before."""
+        def script(channel):
+            data = channel.recv(self.SIZE)
+            self.assertEqual(hash(data), hash(bytes(bytearray(data))))
+            self.assertEqual(len(data), len(bytearray(data)))
+
+        for i in range(4):
+            channel, _ = self.bulk(data=self.DATA[i:])
+            channel.script = script
+            self.drain(channel)
+
+    # ---- memory ----
+
+    def read_in_pieces(self, size):
+        channel, _ = self.bulk()
+        channel.script = lambda channel: channel.recv(size)
+        self.drain(channel)
+        channel.close()
+
+    @kit.each_poller
+    def test_huge_sizes(self):
+        """Who asks for a million gets memory for a million, not for
+        many."""
+        self.read_in_pieces(10 ** 6)
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        self.read_in_pieces(10 ** 6)
+        most = tracemalloc.get_traced_memory()[1]
+        self.assertLess(most, 2 * 10 ** 6)
+
+    @kit.each_poller
+    def test_many_sizes(self):
+        """No size has memory of its own that stays."""
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for size in range(4096, 131_072, 4096):
+            self.read_in_pieces(size)
+        self.assertLess(tracemalloc.get_traced_memory()[0], 2 ** 20)
 
 
 class EchoTest(kit.TestCase):
