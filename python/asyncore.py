@@ -84,11 +84,11 @@ def poll(timeout=0.0, map=None):
     """Serve what is ready, waiting at most timeout seconds, with select()."""
     if map is None:
         map = socket_map
-    if id(map) in _calls:
+    if _calls and id(map) in _calls:
         timeout = _run_calls(timeout, map)
     if map and not _events.serve(timeout, map, False):
         _select_pass(timeout, map)
-    if id(map) in _calls:
+    if _calls and id(map) in _calls:
         _run_calls(None, map)
 
 
@@ -96,12 +96,12 @@ def poll2(timeout=0.0, map=None):
     """Serve what is ready, waiting at most timeout seconds, with poll()."""
     if map is None:
         map = socket_map
-    if id(map) in _calls:
+    if _calls and id(map) in _calls:
         timeout = _run_calls(timeout, map)
     milliseconds = _milliseconds(timeout)
     if map and not _events.serve(milliseconds, map, True):
         _poll_pass(milliseconds, map)
-    if id(map) in _calls:
+    if _calls and id(map) in _calls:
         _run_calls(None, map)
 
 
@@ -116,8 +116,9 @@ def _milliseconds(timeout):
     """Rounded up: a wait that is too short is repeated at once."""
     if timeout is None:
         return None
-    whole = int(timeout * 1000)
-    return whole + (whole < timeout * 1000)
+    exact = timeout * 1000
+    whole = int(exact)
+    return whole + (whole < exact)
 
 
 def _select_pass(timeout, map):

@@ -38,6 +38,13 @@ dictwatch_version(const struct registry *reg)
     return ((PyDictObject *)reg->map)->ma_version_tag;
 }
 
+uint64_t
+dictwatch_names(const struct state *st, PyObject *dict)
+{
+    (void)st;
+    return ((PyDictObject *)dict)->ma_version_tag;
+}
+
 #else
 
 /* The callback is told neither who asked for it nor why: the states of an
@@ -62,11 +69,11 @@ static int
 changed(PyDict_WatchEvent event, PyObject *dict, PyObject *name,
         PyObject *value)
 {
-    (void)name;
     (void)value;
     struct state **head = states();
     struct state *st = head != NULL ? *head : NULL;
     for (; st != NULL; st = st->next) {
+        st->renamed += name == NULL || !PyLong_CheckExact(name);
         struct registry *reg = registry_find(st, dict);
         if (reg == NULL) {
             continue;
@@ -154,6 +161,17 @@ dictwatch_version(const struct registry *reg)
         r->mutations++;
     }
     return reg->mutations;
+}
+
+/* Keys that are numbers are those of maps. */
+uint64_t
+dictwatch_names(const struct state *st, PyObject *dict)
+{
+    if (st->watcher < 0 || PyDict_Watch(st->watcher, dict) < 0) {
+        PyErr_Clear();
+        return 0;
+    }
+    return st->renamed + 1;
 }
 
 #endif

@@ -17,48 +17,6 @@
 
 /* ---- may the core serve it? ---- */
 
-/* Is the global what it was made to be? */
-static bool
-is_own_function(const struct events *ev, PyObject *name)
-{
-    PyObject *f = events_global(ev, name);
-    return f != NULL && PyCFunction_Check(f) &&
-           PyCFunction_GET_SELF(f) == (PyObject *)(uintptr_t)ev;
-}
-
-/* Is module.name the builtin of that name, of that module?  Others have put
- * their own into the genuine modules. */
-static bool
-is_builtin(const struct events *ev, PyObject *module, PyObject *name)
-{
-    PyObject *m = events_global(ev, module);
-    if (m == NULL || !PyModule_CheckExact(m)) {
-        return false;
-    }
-    PyObject *f = PyDict_GetItemWithError(PyModule_GetDict(m), name);
-    return f != NULL && PyCFunction_Check(f) && PyCFunction_GET_SELF(f) == m;
-}
-
-bool
-events_are_own(const struct events *ev, bool use_poll)
-{
-    const struct names *n = &ev->st->names;
-    return is_own_function(ev, n->readwrite) &&
-           (use_poll ||
-            (is_own_function(ev, n->read) && is_own_function(ev, n->write) &&
-             is_own_function(ev, n->_exception)));
-}
-
-static bool
-is_genuine(const struct events *ev, bool use_poll)
-{
-    const struct names *n = &ev->st->names;
-    bool waits = use_poll ? is_builtin(ev, n->select, n->poll)
-                          : is_builtin(ev, n->select, n->select) &&
-                                is_builtin(ev, n->time, n->sleep);
-    return waits && events_are_own(ev, use_poll);
-}
-
 /* Into ns, -1 = for ever.  False for what the original would complain about:
  * let it. */
 static bool
@@ -432,7 +390,10 @@ registry_prepare(struct registry *reg, bool use_poll)
 static int
 serve_ready(struct events *ev, struct registry *reg)
 {
-    struct batch b = {.reg = reg};
+    struct batch b;
+    b.reg = reg; /* not all of it: it is large */
+    b.n = 0;
+    b.at = b.few;
     bool use_poll = reg->use_poll;
     int rc = look_again(reg, reg->core->nready == 0);
     if (rc == 0) {
@@ -482,7 +443,7 @@ events_serve(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     if (event_flush_all(ev->st) < 0) {
         return NULL;
     }
-    if (!PyDict_CheckExact(map) || !is_genuine(ev, use_poll) ||
+    if (!PyDict_CheckExact(map) || !events_are_genuine(ev, use_poll) ||
         !read_timeout(args[0], use_poll, &ns)) {
         Py_RETURN_FALSE;
     }

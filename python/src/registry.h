@@ -71,6 +71,8 @@ void dictwatch_fini(struct state *st);
 void dictwatch_add(struct registry *reg);
 void dictwatch_remove(struct registry *reg);
 uint64_t dictwatch_version(const struct registry *reg);
+/* The same of a module's dictionary; 0: that cannot be told. */
+uint64_t dictwatch_names(const struct state *st, PyObject *dict);
 
 /* registry.c */
 struct registry *registry_find(const struct state *st, PyObject *map);
@@ -94,9 +96,12 @@ int registry_choose(struct registry *reg);
 /* attach.c: something has changed; who sleeps on the descriptor must look */
 void registry_nudge(struct registry *reg);
 
-/* pass.c: the parts of a pass */
-/* Are `read`, `write` … among the globals what they were made to be? */
+/* genuine.c: are `read`, `write` … among the globals what they were made to
+ * be?  And what select and time have for it? */
 bool events_are_own(const struct events *ev, bool use_poll);
+bool events_are_genuine(struct events *ev, bool use_poll);
+
+/* pass.c: the parts of a pass */
 /* Before the wait.  1, or 0: the core cannot serve the map; or -1. */
 int registry_prepare(struct registry *reg, bool use_poll);
 /* After it: serve what is ready.  1 or -1. */

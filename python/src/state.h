@@ -192,6 +192,7 @@ struct state {
     struct registry *registries;
     struct state *next; /* of the same interpreter; dictwatch.c */
     int watcher;
+    uint64_t renamed; /* + 1 with every change of a module's names seen */
     /* event.c: events that are not all done */
     struct event *pending;
     char *scratch;         /* SCRATCH_SIZE bytes, unless somebody has them */
@@ -496,11 +497,22 @@ struct event {
     size_t full; /* the last recv() got as much as it asked for */
 };
 
+/* genuine.c: a dictionary, and its version at a time. */
+struct seen {
+    PyObject *dict;
+    uint64_t version; /* 0 = never */
+};
+
+struct genuine {
+    struct seen globals, select, time;
+};
+
 /* `asyncore`'s half of the module: what is looked up in its globals. */
 struct events {
     PyObject_HEAD
     struct state *st;
     PyObject *globals;
+    struct genuine genuine[2]; /* for passes of select, and of poll */
 };
 
 extern PyType_Spec events_spec;

@@ -17,6 +17,7 @@ import socket
 import socketserver
 import sys
 import threading
+import time
 import types
 import typing
 import unittest
@@ -376,6 +377,39 @@ class GlobalsTest(kit.TestCase):
         self.replace(asyncore, "time", clock)
         asyncore.poll(8)
         self.assertEqual(calls, [7, 8])
+
+    def test_by_turns(self):
+        """A function is replaced, comes back, is replaced again: what is
+        there counts, however long the loop has run with the other."""
+        near, far = self.pair()
+        far.send(b"x")
+        channel = kit.Channel(near)
+        idle = kit.Channel(self.pair()[0], {})
+        idle.readable = idle.writable = lambda: False
+        for use_poll, owner, name, map in (
+            (False, select, "select", None),
+            (False, time, "sleep", idle._map),
+            (False, asyncore, "read", None),
+            (False, asyncore, "write", None),
+            (False, asyncore, "select", None),
+            (True, select, "poll", None),
+            (True, asyncore, "readwrite", None),
+        ):
+            self.use_poll = use_poll
+            for _ in range(3):
+                self.step(2, map)
+                self.assertEqual(
+                    channel.taken(), [] if map else ["read", "write"] * 2
+                )
+                genuine = getattr(owner, name)
+                fake = unittest.mock.Mock(wraps=genuine)
+                if not callable(genuine):
+                    fake = self.select_module(select=fake.select)
+                with unittest.mock.patch.object(owner, name, fake):
+                    self.step(2, map)
+                called = getattr(fake, "select", fake).call_count
+                self.assertEqual(called, 2, name)
+                channel.taken()
 
     def test_socket_module(self):
         """Constants and methods are those of the replaced module."""
