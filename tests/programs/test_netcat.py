@@ -457,9 +457,10 @@ class Backpressure(harness.TestCase):
         self.assertEqual(got.hexdigest(), want.hexdigest())
 
     def assert_flat(self):
-        """Some buffers are all that was needed."""
+        """Some buffers are all that was needed.  (ThreadSanitizer keeps four
+        bytes for each that is used.)"""
         grown = self.process.status("VmHWM") - self.before
-        self.assertLess(grown, 4 * MIB)
+        self.assertLess(grown, (20 if harness.SANITIZED else 4) * MIB)
 
     def test_slow_network(self):
         """The peer doesn't read: stdin is not read, stdout is served."""
