@@ -479,7 +479,8 @@ struct asyncore_ops {
     int (*handle_accept)(struct asyncore_dispatcher *d);
     /* A connection was accepted.  fd is non-blocking and close-on-exec, and
      * the handler's own: give it to a channel (asyncore_*_new, *_init) or
-     * close it.  A handler that returns an error gives it back: the library
+     * close it; then no other socket with its number to a channel, before it
+     * returns.  A handler that returns an error gives it back: the library
      * then closes it, unless a channel has it.  Default: closes it. */
     int (*handle_accepted)(struct asyncore_dispatcher *d, int fd,
                            const struct asyncore_addr *addr);

@@ -200,7 +200,7 @@ ASYNCORE_API int asyncore_workers_index(void);
 
 /* Takes over a connection, in the worker's thread; fd is its own, as in
  * handle_accepted: an error gives it back, and it is closed, unless a channel
- * of the map has it. */
+ * has been made of it. */
 typedef int asyncore_adopt_fn(struct asyncore_map *map, int fd, void *arg);
 
 /* Hand a descriptor over to a worker, such as a connection (asyncore_detach()

@@ -89,6 +89,48 @@ asyncore_dispatcher_new(const struct asyncore_ops *ops, int fd,
     return err;
 }
 
+/* ---- descriptors given to handlers ---- */
+
+/* The innermost.  Of the thread, not of the map: descriptors are the
+ * process's, and may be given to a channel of any map. */
+static _Thread_local struct asyncore__given *innermost;
+
+struct asyncore__given *
+asyncore__given(int fd)
+{
+    struct asyncore__given *given = innermost;
+    while (given != NULL && given->fd != fd) {
+        given = given->outer;
+    }
+    return given;
+}
+
+/* It is no more the handler's who was given it. */
+static void
+disown(int fd)
+{
+    struct asyncore__given *given = asyncore__given(fd);
+    if (given != NULL) {
+        given->fd = -1;
+    }
+}
+
+void
+asyncore__give(struct asyncore__given *given)
+{
+    disown(given->fd); /* the number is new: an older one has been closed */
+    given->outer = innermost;
+    innermost = given;
+}
+
+void
+asyncore__given_back(struct asyncore__given *given)
+{
+    innermost = given->outer;
+}
+
+/* ---- a life ---- */
+
 int
 asyncore__open(struct asyncore_dispatcher *d, int fd, unsigned transport,
                bool stream)
@@ -110,9 +152,7 @@ asyncore__open(struct asyncore_dispatcher *d, int fd, unsigned transport,
     d->error = 0;
     d->asyncore__life++;
     d->map->open++;
-    if (asyncore__accepted()->fd == fd) {
-        asyncore__accepted()->fd = -1; /* it has an owner now */
-    }
+    disown(fd); /* it is the channel's now */
     asyncore__touch(d);
     return 0;
 }
@@ -450,9 +490,7 @@ asyncore_dispatcher_handle_accepted(struct asyncore_dispatcher *d, int fd,
         return -EINVAL;
     }
     struct asyncore__world *w = d->map->world;
-    if (asyncore__accepted()->fd == fd) {
-        asyncore__accepted()->fd = -1;
-    }
+    disown(fd);
     w->close(w, fd);
     return warn(d, "unhandled accepted event");
 }
@@ -493,31 +531,21 @@ asyncore_dispatcher_handle_error(struct asyncore_dispatcher *d,
 
 /* ---- accepting ---- */
 
-/* Of the thread, not of the map: descriptors are the process's, and the
- * connection may be given to a channel of any map. */
-struct asyncore__accepted *
-asyncore__accepted(void)
-{
-    static _Thread_local struct asyncore__accepted accepted = {.fd = -1};
-    return &accepted;
-}
-
 int
 asyncore__hand_over(struct asyncore_dispatcher *d, int fd,
                     const struct asyncore_addr *addr)
 {
-    struct asyncore__accepted *accepted = asyncore__accepted();
-    struct asyncore__accepted outer = *accepted;
-    *accepted =
-        (struct asyncore__accepted){fd, asyncore__has(d, ASYNCORE__TCP), addr};
+    struct asyncore__given given = {
+        .fd = fd, .tcp = asyncore__has(d, ASYNCORE__TCP), .addr = addr};
     struct asyncore_map *map = asyncore__enter(d);
+    asyncore__give(&given);
     int rc = ASYNCORE__VIRTUAL(d, handle_accepted)(d, fd, addr);
+    asyncore__given_back(&given);
     asyncore__leave(d, map);
     rc = asyncore__ran(d, "handle_accepted", rc);
-    if (rc < 0 && rc != ASYNCORE_EXIT_NOW && accepted->fd == fd) {
+    if (rc < 0 && rc != ASYNCORE_EXIT_NOW && given.fd == fd) {
         map->world->close(map->world, fd);
     }
-    *accepted = outer;
     return asyncore__catch(d, rc);
 }
 

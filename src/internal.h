@@ -942,14 +942,20 @@ int asyncore__open(struct asyncore_dispatcher *d, int fd, unsigned transport,
  * becomes 0, other errors are noted and come back. */
 int asyncore__io_failed(struct asyncore_dispatcher *d, const char *op,
                         int code);
-/* A connection that is being handed to handle_accepted, and that nobody has
- * made a channel of yet; fd is -1 if there is none. */
-struct asyncore__accepted {
+/* A descriptor that a handler is being given, and that nobody has made a
+ * channel of yet: then fd becomes -1.  Handlers nest, and so do these. */
+struct asyncore__given {
     int fd;
     bool tcp;
-    const struct asyncore_addr *addr;
+    const struct asyncore_addr *addr; /* of a connection just accepted; NULL:
+                                         what it is has to be found out */
+    struct asyncore__given *outer;
 };
-struct asyncore__accepted *asyncore__accepted(void);
+/* Around the call of the handler. */
+void asyncore__give(struct asyncore__given *given);
+void asyncore__given_back(struct asyncore__given *given);
+/* The one with this descriptor, or NULL. */
+struct asyncore__given *asyncore__given(int fd);
 /* Hand a connection to handle_accepted; if that fails, it is closed.  Returns
  * 0 or ASYNCORE_EXIT_NOW. */
 int asyncore__hand_over(struct asyncore_dispatcher *d, int fd,

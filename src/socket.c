@@ -244,12 +244,12 @@ asyncore_set_socket(struct asyncore_dispatcher *d, int fd)
         return -EBUSY;
     }
     struct kind kind = {0};
-    const struct asyncore__accepted *accepted = asyncore__accepted();
-    if (fd == accepted->fd) {
+    const struct asyncore__given *given = asyncore__given(fd);
+    if (given != NULL && given->addr != NULL) {
         /* Just accepted here: all is known, and no system call needed. */
         kind.stream = kind.connected = true;
-        kind.tcp = accepted->tcp;
-        kind.peer = *accepted->addr;
+        kind.tcp = given->tcp;
+        kind.peer = *given->addr;
     }
     else {
         int err = world(d)->set_nonblocking(world(d), fd);

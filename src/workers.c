@@ -165,9 +165,11 @@ adopt(struct worker *me, const struct handed *h)
         w->close(w, h->fd); /* closed by a handler of its own */
         return 0;
     }
+    struct asyncore__given given = {.fd = h->fd};
+    asyncore__give(&given);
     int rc = h->fn(me->map, h->fd, h->arg);
-    if (rc < 0 && rc != ASYNCORE_EXIT_NOW &&
-        asyncore_map_get(me->map, h->fd) == NULL) {
+    asyncore__given_back(&given);
+    if (rc < 0 && rc != ASYNCORE_EXIT_NOW && given.fd == h->fd) {
         w->close(w, h->fd);
     }
     return asyncore__called(me->map, rc);

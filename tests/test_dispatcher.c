@@ -1027,6 +1027,77 @@ handle_accepted_that_fails_after_a_close_closes_nobody_elses(void **state)
     close(client);
 }
 
+/* Of the handler around the loop in which something happens. */
+static int outer_fd;
+
+static int
+adopt_the_outer_one(struct chan *c, int fd, const struct asyncore_addr *addr)
+{
+    (void)addr;
+    close(fd);
+    c->last = chan_open("kept", 0, outer_fd);
+    return 0;
+}
+
+static int
+loop_and_fail(struct chan *c, int fd, const struct asyncore_addr *addr)
+{
+    (void)addr;
+    outer_fd = fd;
+    c->accepted = adopt_the_outer_one;
+    int client = knock(c);
+    RUN_UNTIL(c->last != NULL);
+    close(client);
+    return -EPERM;
+}
+
+static void
+handle_accepted_that_fails_keeps_what_a_loop_inside_has_adopted(void **state)
+{
+    (void)state;
+    struct chan *s = chan_listen("s", 0, AF_INET);
+    s->accepted = loop_and_fail;
+    int client = knock(s);
+    kit_pass();
+    assert_int_equal(s->events[ON_ERROR], 1);
+    kit_write(client, "x", 1);
+    await(D(s->last)->fd, POLLIN);
+    kit_pass();
+    assert_int_equal(s->last->in.len, 1);
+    close(client);
+}
+
+static int
+close_and_accept_again(struct chan *c, int fd,
+                       const struct asyncore_addr *addr)
+{
+    (void)addr;
+    c->accepted = NULL;
+    int client = knock(c);
+    close(fd);
+    RUN_UNTIL(c->last != NULL);
+    assert_int_equal(D(c->last)->fd, fd); /* the next one gets the number */
+    outer_fd = client;
+    return -EPERM;
+}
+
+static void
+handle_accepted_that_fails_keeps_a_later_one_of_the_number(void **state)
+{
+    (void)state;
+    struct chan *s = chan_listen("s", 0, AF_INET);
+    s->accepted = close_and_accept_again;
+    int client = knock(s);
+    kit_pass();
+    assert_int_equal(s->events[ON_ERROR], 1);
+    kit_write(outer_fd, "x", 1);
+    await(D(s->last)->fd, POLLIN);
+    kit_pass();
+    assert_int_equal(s->last->in.len, 1);
+    close(client);
+    close(outer_fd);
+}
+
 static int
 close_listener(struct chan *c, int fd, const struct asyncore_addr *addr)
 {
@@ -1631,6 +1702,9 @@ main(void)
         KIT_TEST(handle_accepted_that_fails_gives_the_connection_back),
         KIT_TEST(handle_accepted_that_fails_keeps_what_a_channel_has),
         KIT_TEST(handle_accepted_that_fails_after_a_close_closes_nobody_elses),
+        KIT_TEST(
+            handle_accepted_that_fails_keeps_what_a_loop_inside_has_adopted),
+        KIT_TEST(handle_accepted_that_fails_keeps_a_later_one_of_the_number),
         KIT_TEST(handle_accepted_that_closes_the_listener_ends_the_batch),
         KIT_TEST(exhaustion_drops_one_connection_and_rests),
         KIT_TEST(exhaustion_that_lasts_is_logged_once),

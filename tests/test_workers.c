@@ -989,6 +989,37 @@ connection_that_is_not_adopted_is_closed(void **state)
     assert_int_equal(seen.logged, 2);
 }
 
+static atomic_int other_fd;
+
+static int
+adopt_close_then_fail(struct asyncore_map *map, int fd, void *arg)
+{
+    struct asyncore_dispatcher *d;
+    (void)arg;
+    int err = asyncore_dispatcher_new(&echo_handler, fd, map, &d);
+    expect(err >= 0 && asyncore_close(d) >= 0);
+    other_fd = dup2(STDIN_FILENO, fd); /* somebody else's, by now */
+    return -EPERM;
+}
+
+static void
+adopting_that_fails_after_a_close_closes_nobody_elses(void **state)
+{
+    (void)state;
+    int fd[2];
+    create(1);
+    assert_int_equal(asyncore_workers_start(workers), 0);
+    kit_pair(AF_INET, fd);
+    assert_int_equal(asyncore_workers_hand_over(workers, 0, fd[0],
+                                                adopt_close_then_fail, NULL),
+                     0);
+    assert_ended(fd[1]);
+    stop_and_join(ASYNCORE_FOREVER, 0);
+    assert_int_equal(other_fd, fd[0]);
+    assert_true(fcntl(other_fd, F_GETFD) >= 0);
+    close(other_fd);
+}
+
 static void
 handing_over_checks_its_arguments(void **state)
 {
@@ -1541,6 +1572,7 @@ main(void)
         TEST(connection_without_memory_is_lost_and_no_more),
         TEST(connection_is_handed_to_a_worker),
         TEST(connection_that_is_not_adopted_is_closed),
+        TEST(adopting_that_fails_after_a_close_closes_nobody_elses),
         TEST(handing_over_checks_its_arguments),
         TEST(connection_handed_over_before_the_start_waits),
         TEST(connection_handed_over_too_late_is_closed),
