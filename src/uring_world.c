@@ -193,18 +193,28 @@ u_shutdown(struct asyncore__world *w, int fd, int how)
 
 /* ---- the end ---- */
 
+/* Is it a connection with bytes that nobody has read?  Not if it is another
+ * process's, too: that may go on with it. */
+static bool
+is_unread(const struct asyncore__uring *u, const struct asyncore__conn *c)
+{
+    return c != NULL && c->first != 0 &&
+           u->received[c->first - 1].buffer != URING_CONNECTION &&
+           !u->forked && asyncore__map_check(u->map) >= 0;
+}
+
 /* A request in flight would keep the socket open. */
 static int
 u_close(struct asyncore__world *w, int fd)
 {
     struct asyncore__uring *u = uring(w);
     const struct asyncore__conn *c = asyncore__uring_conn(u, fd);
-    bool unread = c != NULL && c->first != 0;
+    bool unread = is_unread(u, c);
     if (c != NULL) {
         asyncore__uring_forget(u->map, fd);
     }
     if (unread) {
-        /* As the kernel does who has bytes that nobody has read: a reset. */
+        /* As the kernel does: a reset. */
         const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
         (void)w->below->connect(w->below, fd, &nobody, sizeof nobody);
     }

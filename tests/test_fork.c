@@ -247,6 +247,43 @@ make_own(void *arg)
 }
 
 static void
+do_nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void
+take_over(void *arg)
+{
+    (void)arg;
+    CHECK(asyncore_map_after_fork(kit.map) == 0);
+}
+
+/* The child has what nobody has read yet, too, and closes it. */
+static void
+close_in_the_child_leaves_the_parents_connections(void **state)
+{
+    (void)state;
+    void (*const close_them[])(void *) = {do_nothing, take_over};
+    for (size_t i = 0; i < COUNT(close_them); i++) {
+        int peer;
+        struct chan *c = kit_pair_chan("c", 0, AF_INET, &peer);
+        c->react[ON_READ] = react_nothing;
+        kit_pass();
+        kit_write(peer, "one ", 4);
+        RUN_UNTIL(c->events[ON_READ] > 0);
+        in_child(close_them[i], NULL);
+        c->react[ON_READ] = NULL;
+        kit_write(peer, "two", 3);
+        RUN_UNTIL(c->in.len == 7);
+        assert_string_equal(text_get(&c->in), "one two");
+        assert_int_equal(asyncore_close(D(c)), 0);
+        close(peer);
+    }
+    text_clear(&kit.trace);
+}
+
+static void
 map_made_in_the_child_needs_nothing(void **state)
 {
     (void)state;
@@ -538,6 +575,7 @@ main(void)
         KIT_TEST(child_of_a_default_map_is_echild),
         KIT_TEST(close_in_the_child_leaves_the_parents_registrations),
         KIT_TEST(close_all_in_the_child_leaves_the_parents_registrations),
+        KIT_TEST(close_in_the_child_leaves_the_parents_connections),
         KIT_TEST(map_made_in_the_child_needs_nothing),
         KIT_TEST(after_fork_serves_in_both),
         KIT_TEST(after_fork_serves_what_is_left),
