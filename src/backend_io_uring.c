@@ -453,6 +453,22 @@ on_completion(struct asyncore__uring *u, const struct io_uring_cqe *cqe)
     }
 }
 
+/* What became of sends must be known before the next ones are staged: of
+ * these completions, what stands behind others that have to wait. */
+static void
+hear_of_sends(struct asyncore__uring *u)
+{
+    const struct asyncore__ring *ring = u->ring;
+    unsigned tail = __atomic_load_n(ring->cq_tail, __ATOMIC_ACQUIRE);
+    for (unsigned at = *ring->cq_head; at != tail; at++) {
+        struct io_uring_cqe *cqe = &ring->cqes[at & ring->cq_mask];
+        if (cqe->user_data >> 60 == URING_SEND) {
+            (void)on_completion(u, cqe);
+            cqe->user_data = asyncore__uring_tag(URING_OTHER, 0, 0);
+        }
+    }
+}
+
 /* Without memory the rest stays in the ring. */
 static int
 harvest(struct asyncore__uring *u)
@@ -465,6 +481,9 @@ harvest(struct asyncore__uring *u)
         if (err >= 0) {
             asyncore__ring_pop(u->ring);
         }
+    }
+    if (err < 0) {
+        hear_of_sends(u);
     }
     return err;
 }
@@ -490,9 +509,7 @@ asyncore__uring_flush(struct asyncore__uring *u)
         err = err == -EINTR ? 0 : err;
     }
     int err2 = harvest(u);
-    if (asyncore__ring_unsent(ring) == 0) {
-        asyncore__uring_sends_done(u);
-    }
+    asyncore__uring_sends_taken(u);
     return err < 0 ? err : err2;
 }
 
@@ -577,10 +594,6 @@ modify(struct asyncore_map *map, int fd, unsigned from, unsigned to)
 {
     struct asyncore__uring *u = map->uring;
     (void)from;
-    if (to == 0) {
-        /* It may be leaving: what falls short must find its channel. */
-        (void)asyncore__uring_settle(map, fd);
-    }
     int err = asyncore__uring_reserve(u, fd);
     if (err >= 0) {
         u->conns[fd].want = (unsigned char)to;
@@ -594,7 +607,6 @@ static void
 forget(struct asyncore_map *map, int fd, unsigned from)
 {
     (void)from;
-    (void)asyncore__uring_settle(map, fd);
     map->uring->conns[fd].want = 0;
 }
 
@@ -631,9 +643,7 @@ wait(struct asyncore_map *map, int64_t timeout)
     }
     u->waiting = false;
     u->looping = true;
-    if (asyncore__ring_unsent(ring) == 0) {
-        asyncore__uring_sends_done(u);
-    }
+    asyncore__uring_sends_taken(u);
     if (any || err >= 0) {
         int err3 = report_all(map);
         err = err2 < 0 ? err2 : err3;
@@ -866,6 +876,8 @@ asyncore__uring_prepare(struct asyncore_map *map)
     if (err >= 0 && asyncore__ring_unsent(ring) > 0) {
         publish(ring);
         err = w->uring_submit(w, ring->fd, asyncore__ring_unsent(ring));
+        hear_of_sends(u); /* the rest is for the wait */
+        asyncore__uring_sends_taken(u);
     }
     if (err >= 0 && ring->tells) {
         w->wake_drain(w, u->event_fd);
@@ -891,8 +903,8 @@ asyncore__uring_forget(struct asyncore_map *map, int fd)
         if (fd == u->peer_of) {
             u->peer_of = u->peer_fd = -1;
         }
-        bool dirty = c->dirty;
-        *c = (struct asyncore__conn){.dirty = dirty};
+        /* Its places on the lists stay. */
+        *c = (struct asyncore__conn){.dirty = c->dirty, .listed = c->listed};
     }
 }
 

@@ -383,6 +383,10 @@ void
 asyncore__map_remove(struct asyncore_dispatcher *d, bool closing)
 {
     struct asyncore_map *map = d->map;
+    if (ASYNCORE__URING(map)) {
+        /* What falls short must find its channel. */
+        (void)asyncore__uring_settle(map, d->fd);
+    }
     /* Of a file, the channel has but a dup(). */
     if (closing && asyncore__is_socket(d)) {
         forget(map, d->fd);

@@ -92,6 +92,16 @@ asyncore__ring_entry(struct asyncore__ring *ring)
     return sqe;
 }
 
+/* Is it one of those? */
+static inline bool
+asyncore__ring_has(const struct asyncore__ring *ring,
+                   const struct io_uring_sqe *sqe)
+{
+    unsigned head = ring->tail - asyncore__ring_unsent(ring);
+    unsigned place = (unsigned)(sqe - ring->sqes);
+    return ((place - head) & ring->sq_mask) < ring->tail - head;
+}
+
 /* The oldest completion, or NULL. */
 static inline const struct io_uring_cqe *
 asyncore__ring_peek(const struct asyncore__ring *ring)
@@ -192,7 +202,7 @@ struct asyncore__uring {
     uint32_t token;
     uint32_t epoch;      /* + 1 whenever completions may have come in */
     atomic_int event_fd; /* for the loops of others, see get_fileno(); or -1 */
-    bool forked;         /* listeners may be shared with the parent */
+    bool forked;         /* sockets may be shared with the parent */
     bool looping;        /* a wait follows: sends may be staged */
     bool waiting;        /* this is it: polls may be reported */
 };
@@ -247,8 +257,8 @@ ssize_t asyncore__uring_sendv_soon(struct asyncore__world *w, int fd,
 /* A send was not as hoped for. */
 void asyncore__uring_sent(struct asyncore__uring *u, uint32_t index,
                           int result);
-/* All is handed over. */
-void asyncore__uring_sends_done(struct asyncore__uring *u);
+/* The kernel has been entered, and all that it said of sends been heard. */
+void asyncore__uring_sends_taken(struct asyncore__uring *u);
 
 /* ---- uring_world.c ----------------------------------------------------- */
 

@@ -43,14 +43,23 @@ asyncore__uring_sent(struct asyncore__uring *u, uint32_t index, int result)
     }
 }
 
+/* Mostly it takes all there is. */
 void
-asyncore__uring_sends_done(struct asyncore__uring *u)
+asyncore__uring_sends_taken(struct asyncore__uring *u)
 {
+    bool all = asyncore__ring_unsent(u->ring) == 0;
     for (size_t i = 0; i < u->nstaged; i++) {
-        u->conns[u->staged[i].fd].staged = 0;
+        const struct asyncore__staged *s = &u->staged[i];
+        struct asyncore__conn *c = &u->conns[s->fd];
+        if (all ||
+            (c->staged == i + 1 && !asyncore__ring_has(u->ring, s->sqe))) {
+            c->staged = 0;
+        }
     }
-    u->nstaged = 0;
-    u->arena_used = 0;
+    if (all) {
+        u->nstaged = 0;
+        u->arena_used = 0;
+    }
 }
 
 /* ---- staging ---- */

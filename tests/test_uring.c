@@ -248,11 +248,64 @@ close_with_bytes_unread_is_a_reset(void **state)
     text_clear(&kit.trace);
 }
 
+/* They are read by the request in flight, when it is cancelled. */
+static void
+close_with_bytes_not_looked_at_is_a_reset(void **state)
+{
+    (void)state;
+    char byte;
+    int peer;
+    struct chan *c = tcp_chan("c", 0, &peer);
+    say(c, peer, "abc");
+    assert_int_equal(asyncore_close(D(c)), 0);
+    await(peer, POLLIN);
+    assert_int_equal(read(peer, &byte, 1), -1);
+    assert_int_equal(errno, ECONNRESET);
+    close(peer);
+    text_clear(&kit.trace);
+}
+
+/* A channel at this number. */
+static struct chan *
+chan_at(const char *name, int fd, int *ret_peer)
+{
+    int pair[2];
+    kit_pair(AF_INET, pair);
+    if (pair[0] != fd) {
+        assert_int_equal(dup2(pair[0], fd), fd);
+        close(pair[0]);
+    }
+    *ret_peer = pair[1];
+    return chan_open(name, 0, fd);
+}
+
+static void
+requests_that_never_left_end_with_their_descriptor(void **state)
+{
+    (void)state;
+    int peer[2];
+    struct chan *a = kit_pair_chan("a", 0, AF_INET, &peer[0]);
+    int fd = D(a)->fd;
+    kit_fail(KIT_URING_WAIT, -1, 1, 1, -ENOMEM);
+    assert_int_equal(asyncore_poll(0, kit.map), -ENOMEM);
+    kit_fail(KIT_URING_SUBMIT, -1, 1, 1000, -ENOMEM);
+    assert_int_equal(asyncore_close(D(a)), 0);
+    kit_heal();
+    struct chan *b = chan_at("b", fd, &peer[1]);
+    kit_pass();
+    say(b, peer[1], "for b");
+    RUN_UNTIL(b->in.len > 0);
+    assert_string_equal(text_get(&b->in), "for b");
+    close(peer[0]);
+    close(peer[1]);
+    text_clear(&kit.trace);
+}
+
 static void
 number_that_is_used_again_has_its_own_bytes_only(void **state)
 {
     (void)state;
-    int peer[2], pair[2];
+    int peer[2];
     struct chan *a = tcp_chan("a", 0, &peer[0]);
     int fd = D(a)->fd;
     a->react[ON_READ] = react_nothing;
@@ -260,18 +313,36 @@ number_that_is_used_again_has_its_own_bytes_only(void **state)
     kit_pass();
     kit_write(peer[0], "more", 4);
     assert_int_equal(asyncore_close(D(a)), 0);
-    kit_pair(AF_INET, pair);
-    peer[1] = pair[1];
-    if (pair[0] != fd) {
-        assert_int_equal(dup2(pair[0], fd), fd);
-        close(pair[0]);
-    }
-    struct chan *b = chan_open("b", 0, fd);
+    struct chan *b = chan_at("b", fd, &peer[1]);
     kit_write(peer[1], "for b", 5);
     RUN_UNTIL(b->in.len > 0);
     assert_string_equal(text_get(&b->in), "for b");
     close(peer[0]);
     close(peer[1]);
+    text_clear(&kit.trace);
+}
+
+/* Without memory events stay on their list, also those of channels that are
+ * gone. */
+static void
+event_that_is_kept_has_one_place(void **state)
+{
+    (void)state;
+    const struct asyncore__uring *u = kit.map->uring;
+    for (int i = 0; i < 50; i++) {
+        int peer;
+        struct chan *c = kit_pair_chan("c", 0, AF_UNIX, &peer);
+        if (i == 0) {
+            kit_pass();
+        }
+        say(c, peer, "x");
+        kit_fail_alloc(1, 1000);
+        assert_int_equal(asyncore_poll(0, kit.map), -ENOMEM);
+        kit_heal();
+        assert_int_equal(u->nevents, 1);
+        assert_int_equal(asyncore_close(D(c)), 0);
+        close(peer);
+    }
     text_clear(&kit.trace);
 }
 
@@ -469,6 +540,184 @@ what_was_sent_before_the_end_arrives_before_it(void **state)
     text_clear(&kit.trace);
 }
 
+/* The kernel takes `entries` more, then fails. */
+static struct {
+    int (*submit)(struct asyncore__world *w, int fd, unsigned n);
+    unsigned entries;
+} taking;
+
+static int
+take_some(struct asyncore__world *w, int fd, unsigned n)
+{
+    n = n < taking.entries ? n : taking.entries;
+    taking.entries -= n;
+    return n > 0 ? taking.submit(w, fd, n) : -EAGAIN;
+}
+
+static void
+sends_of_which_some_were_taken_are_sent_once(void **state)
+{
+    (void)state;
+    enum {
+        N = 3
+    };
+    struct chan *c[N];
+    int peer[N];
+    for (int i = 0; i < N; i++) {
+        c[i] = tcp_sender(1, &peer[i]);
+    }
+    for (int i = 0; i < N; i++) {
+        say(c[i], peer[i], "x");
+    }
+    taking.submit = kit.map->world->uring_submit;
+    taking.entries = 1;
+    kit.map->world->uring_submit = take_some;
+    kit_pass();
+    assert_int_equal(taking.entries, 0);
+    kit.map->world->uring_submit = taking.submit;
+    for (int i = 0; i < N; i++) {
+        struct text got = {0};
+        assert_int_equal(asyncore_send(D(c[i]), "more", 4), 4);
+        RUN_UNTIL(kit_drain(peer[i], &got) && got.len >= 14);
+        kit_pass();
+        kit_drain(peer[i], &got);
+        assert_string_equal(text_get(&got), "0123456789more");
+        text_clear(&got);
+    }
+    for (int i = 0; i < N; i++) {
+        close(peer[i]);
+    }
+    text_clear(&kit.trace);
+}
+
+static int
+react_send_prepare_send(struct chan *c)
+{
+    double timeout;
+    react_read(c);
+    assert_int_equal(asyncore_send(D(c), "one ", 4), 4);
+    assert_int_equal(asyncore_prepare(kit.map, &timeout), 0);
+    assert_int_equal(asyncore_send(D(c), "two", 3), 3);
+    return 0;
+}
+
+static void
+sends_around_a_prepare_are_all_sent(void **state)
+{
+    (void)state;
+    int peer;
+    struct text got = {0};
+    struct chan *c = tcp_sender(0, &peer);
+    c->react[ON_READ] = react_send_prepare_send;
+    say(c, peer, "x");
+    RUN_UNTIL(kit_drain(peer, &got) && got.len >= 7);
+    assert_string_equal(text_get(&got), "one two");
+    text_clear(&got);
+    text_clear(&kit.trace);
+    close(peer);
+}
+
+/* Fill it, and what is on its way; returns how much that was. */
+static size_t
+stuff(int fd, int peer)
+{
+    const int size = 64 * 1024;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    size_t n = 0;
+    for (int quiet = 0; quiet < 100; quiet++) {
+        size_t more = kit_fill(fd);
+        n += more;
+        quiet = more > 0 ? 0 : quiet;
+        sched_yield();
+    }
+    return n;
+}
+
+static int
+react_send_for_peer_and_remove(struct chan *c)
+{
+    react_read(c);
+    assert_int_equal(asyncore_send(D(c->peer), "answer", 6), 6);
+    return asyncore_del_channel(D(c->peer));
+}
+
+static void
+send_that_falls_short_outside_of_the_map_is_kept(void **state)
+{
+    (void)state;
+    int peer[2], fd[2];
+    struct text got = {0};
+    kit_pair(AF_INET, fd);
+    /* It waits for nothing, so the backend does not know it. */
+    struct chan *idle =
+        chan_open_sender("idle", REC_ASK | REC_QUIET, fd[0]);
+    idle->want_read = false;
+    peer[0] = fd[1];
+    struct chan *c = tcp_chan("c", 0, &peer[1]);
+    size_t filled = stuff(fd[0], fd[1]);
+    c->peer = idle;
+    c->react[ON_READ] = react_send_for_peer_and_remove;
+    say(c, peer[1], "x");
+    kit_pass();
+    kit_pass();
+    assert_int_equal(asyncore_add_channel(D(idle), NULL), 0);
+    idle->want_write = true;
+    RUN_UNTIL(kit_drain(peer[0], &got) && got.len == filled + 6);
+    assert_memory_equal(got.at + filled, "answer", 6);
+    text_clear(&got);
+    text_clear(&kit.trace);
+    close(peer[0]);
+    close(peer[1]);
+}
+
+/* What has been received finds no place, and behind it is that a send fell
+ * short. */
+static void
+send_that_falls_short_is_heard_of_without_memory(void **state)
+{
+    (void)state;
+    enum {
+        N = 300 /* more than there is room for from the beginning */
+    };
+    struct chan *other[N];
+    int peer, peers[N];
+    struct text got = {0};
+    assert_in_range(kit.map->uring->received_cap, 1, N - 10);
+    struct chan *c = tcp_sender(1, &peer);
+    for (int i = 0; i < N; i++) {
+        other[i] = kit_pair_chan("o", 0, AF_INET, &peers[i]);
+        other[i]->react[ON_READ] = react_nothing;
+    }
+    kit_pass();
+    say(c, peer, "x");
+    for (int i = 0; i < N; i++) {
+        say(other[i], peers[i], "x");
+    }
+    size_t filled = stuff(D(c)->fd, peer);
+    assert_int_equal(asyncore__reserve_raw(&kit.map->ready,
+                                           &kit.map->ready_cap, (size_t)2 * N,
+                                           sizeof *kit.map->ready),
+                     0);
+    kit_fail_alloc(1, 1000000);
+    while (c->events[ON_READ] == 0) {
+        (void)asyncore_poll(0, kit.map);
+    }
+    (void)asyncore_poll(0, kit.map);
+    kit_heal();
+    for (int i = 0; i < N; i++) {
+        other[i]->react[ON_READ] = NULL;
+    }
+    RUN_UNTIL(c->failed.code == -ENOMEM ||
+              (kit_drain(peer, &got) && got.len == filled + 10));
+    for (int i = 0; i < N; i++) {
+        close(peers[i]);
+    }
+    text_clear(&got);
+    text_clear(&kit.trace);
+    close(peer);
+}
+
 static int
 send_in_vain(struct asyncore_map *map, void *arg)
 {
@@ -558,6 +807,29 @@ connections_nobody_took_end_with_their_listener(void **state)
     text_clear(&kit.trace);
 }
 
+/* Another process may hold it. */
+static void
+closing_a_listener_is_no_affair_of_others(void **state)
+{
+    (void)state;
+    struct chan *s = chan_listen("s", REC_ACCEPT, AF_INET);
+    s->react[ON_ACCEPT] = react_nothing;
+    kit_pass();
+    int client = kit_connect(chan_port(s));
+    await(D(s)->fd, POLLIN);
+    kit_pass();
+    assert_true(conn(s)->first != 0);
+    int same = dup(D(s)->fd), listening = 0;
+    socklen_t len = sizeof listening;
+    assert_int_equal(asyncore_close(D(s)), 0);
+    assert_int_equal(
+        getsockopt(same, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len), 0);
+    assert_true(listening);
+    close(same);
+    close(client);
+    text_clear(&kit.trace);
+}
+
 /* ---- where it is missing ---- */
 
 static void
@@ -632,16 +904,24 @@ main(void)
         KIT_TEST(peeking_takes_nothing),
         KIT_TEST(close_is_seen_at_once),
         KIT_TEST(close_with_bytes_unread_is_a_reset),
+        KIT_TEST(close_with_bytes_not_looked_at_is_a_reset),
         KIT_TEST(number_that_is_used_again_has_its_own_bytes_only),
+        KIT_TEST(requests_that_never_left_end_with_their_descriptor),
+        KIT_TEST(event_that_is_kept_has_one_place),
         KIT_TEST(bytes_move_to_another_backend_with_their_channel),
         KIT_TEST(bytes_move_to_another_map_with_their_channel),
         KIT_TEST(direct_io_leaves_the_bytes_in_the_kernel),
         KIT_TEST(sends_of_a_pass_are_one_entry),
         KIT_TEST(sends_that_fall_short_go_on_in_order),
         KIT_TEST(what_was_sent_before_the_end_arrives_before_it),
+        KIT_TEST(sends_of_which_some_were_taken_are_sent_once),
+        KIT_TEST(sends_around_a_prepare_are_all_sent),
+        KIT_TEST(send_that_falls_short_outside_of_the_map_is_kept),
+        KIT_TEST(send_that_falls_short_is_heard_of_without_memory),
         KIT_TEST(send_that_is_lost_ends_the_connection_once),
         KIT_TEST(connections_that_wait_are_not_lost),
         KIT_TEST(connections_nobody_took_end_with_their_listener),
+        KIT_TEST(closing_a_listener_is_no_affair_of_others),
         KIT_TEST(epoll_serves_where_it_is_missing),
         KIT_TEST(want_of_memory_is_no_lack),
         KIT_TEST(older_kernels_fill_a_buffer_at_once),
