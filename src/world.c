@@ -122,11 +122,15 @@ k_getpeername(struct asyncore__world *w, int fd, struct asyncore_addr *ret)
     return result(getpeername(fd, &ret->u.sa, &ret->len));
 }
 
+/* Sockets are non-blocking; but whoever shares one, by dup() or fork(), can
+ * take that away. */
+#define SENDING (MSG_NOSIGNAL | MSG_DONTWAIT)
+
 static ssize_t
 k_recv(struct asyncore__world *w, int fd, void *buf, size_t len, int flags)
 {
     (void)w;
-    return count(recv(fd, buf, len, flags));
+    return count(recv(fd, buf, len, flags | MSG_DONTWAIT));
 }
 
 static ssize_t
@@ -135,7 +139,7 @@ k_recvfrom(struct asyncore__world *w, int fd, void *buf, size_t len,
 {
     (void)w;
     ret->len = sizeof ret->u;
-    return count(recvfrom(fd, buf, len, 0, &ret->u.sa, &ret->len));
+    return count(recvfrom(fd, buf, len, MSG_DONTWAIT, &ret->u.sa, &ret->len));
 }
 
 static ssize_t
@@ -143,14 +147,14 @@ k_send(struct asyncore__world *w, int fd, const void *data, size_t len,
        int flags)
 {
     (void)w;
-    return count(send(fd, data, len, flags | MSG_NOSIGNAL));
+    return count(send(fd, data, len, flags | SENDING));
 }
 
 static ssize_t
 k_send_soon(struct asyncore__world *w, int fd, const void *data, size_t len)
 {
     (void)w;
-    return count(send(fd, data, len, MSG_NOSIGNAL));
+    return count(send(fd, data, len, SENDING));
 }
 
 static ssize_t
@@ -158,7 +162,7 @@ k_sendto(struct asyncore__world *w, int fd, const void *data, size_t len,
          const struct asyncore_addr *to)
 {
     (void)w;
-    return count(sendto(fd, data, len, MSG_NOSIGNAL, &to->u.sa, to->len));
+    return count(sendto(fd, data, len, SENDING, &to->u.sa, to->len));
 }
 
 static ssize_t
@@ -168,7 +172,7 @@ k_sendv(struct asyncore__world *w, int fd, const struct iovec *iov, int n)
     struct msghdr msg = {0};
     msg.msg_iov = (struct iovec *)(uintptr_t)iov;
     msg.msg_iovlen = (size_t)n;
-    return count(sendmsg(fd, &msg, MSG_NOSIGNAL));
+    return count(sendmsg(fd, &msg, SENDING));
 }
 
 /* ---- descriptors of any kind ---- */

@@ -697,6 +697,29 @@ receive_urgent(struct chan *c)
     return n < 0 ? (int)n : 0;
 }
 
+/* Blocking is a property of the open file, which others may share. */
+static void
+socket_made_blocking_by_others_does_not_block(void **state)
+{
+    (void)state;
+    char byte;
+    int peer;
+    struct asyncore_addr from;
+    struct chan *c = kit_pair_chan("c", 0, AF_INET, &peer);
+    kit_fill(D(c)->fd);
+    int flags = fcntl(D(c)->fd, F_GETFL);
+    assert_int_equal(fcntl(D(c)->fd, F_SETFL, flags & ~O_NONBLOCK), 0);
+    assert_int_equal(asyncore_recv(D(c), &byte, 1), -EAGAIN);
+    assert_int_equal(asyncore_recvfrom(D(c), &byte, 1, &from), -EAGAIN);
+    ssize_t n = 0;
+    for (int i = 0; i < 1000 && n != -EAGAIN; i++) {
+        static const char much[65536];
+        n = asyncore_send(D(c), much, sizeof much);
+    }
+    assert_int_equal(n, -EAGAIN);
+    close(peer);
+}
+
 static void
 urgent_byte_goes_and_comes(void **state)
 {
@@ -1688,6 +1711,7 @@ main(void)
         KIT_TEST(datagrams_go_and_come_with_addresses),
         KIT_TEST(datagram_socket_can_be_connected_again_and_again),
         KIT_TEST(datagram_of_no_bytes_is_no_end),
+        KIT_TEST(socket_made_blocking_by_others_does_not_block),
         KIT_TEST(urgent_byte_goes_and_comes),
         KIT_TEST(repr_tells_name_status_and_address),
         KIT_TEST(repr_in_too_little_room_is_cut),
