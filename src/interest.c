@@ -118,11 +118,13 @@ static bool
 ask(struct asyncore_dispatcher *d)
 {
     struct asyncore__life life = asyncore__life(d);
+    bool w = false;
+    d->asyncore__pins++; /* it may be closed in another map */
     bool r = ASYNCORE__VIRTUAL(d, readable)(d);
-    if (!asyncore__alive(d, life)) {
-        return false;
+    if (asyncore__alive(d, life)) {
+        w = ASYNCORE__VIRTUAL(d, writable)(d);
     }
-    bool w = ASYNCORE__VIRTUAL(d, writable)(d);
+    d->asyncore__pins--;
     if (!asyncore__alive(d, life)) {
         return false;
     }

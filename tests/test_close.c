@@ -1371,6 +1371,50 @@ channel_moved_in_a_predicate_takes_nobody_along(void **state)
     close(peer);
 }
 
+static bool is_asked;
+
+static bool
+is_readable_elsewhere(struct asyncore_dispatcher *d)
+{
+    is_asked = true;
+    assert_int_equal(asyncore_del_channel(d), 0);
+    assert_int_equal(asyncore_add_channel(d, elsewhere), 0);
+    assert_int_equal(asyncore_close_all(elsewhere, false), 0);
+    is_asked = false;
+    return false;
+}
+
+static void
+is_not_asked(struct asyncore_dispatcher *d)
+{
+    (void)d;
+    assert_false(is_asked);
+}
+
+/* Nobody is running there, but here we are in the middle of it. */
+static void
+channel_closed_elsewhere_by_its_predicate_outlives_it(void **state)
+{
+    (void)state;
+    static const struct asyncore_ops ops[] = {
+        {.readable = is_readable_elsewhere, .destroy = is_not_asked},
+        {.writable = is_readable_elsewhere,
+         .destroy = is_not_asked,
+         .flags = ASYNCORE_ASK_ON_TOUCH},
+    };
+    for (size_t i = 0; i < COUNT(ops); i++) {
+        int fd[2];
+        kit_pair(AF_UNIX, fd);
+        assert_int_equal(asyncore_map_create(NULL, &elsewhere), 0);
+        assert_int_equal(
+            asyncore_dispatcher_new(&ops[i], fd[0], kit.map, NULL), 0);
+        kit_pass();
+        assert_int_equal(asyncore_map_count(elsewhere), 0);
+        assert_int_equal(asyncore_map_free(elsewhere), 0);
+        close(fd[1]);
+    }
+}
+
 static struct asyncore_addr last_addr;
 
 static void
@@ -1460,6 +1504,7 @@ main(void)
         KIT_TEST(channel_moved_in_the_batch_is_served_by_its_new_map_only),
         KIT_TEST(channel_moved_in_a_destroy_takes_nobody_along),
         KIT_TEST(channel_moved_in_a_predicate_takes_nobody_along),
+        KIT_TEST(channel_closed_elsewhere_by_its_predicate_outlives_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
