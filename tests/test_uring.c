@@ -650,8 +650,7 @@ send_that_falls_short_outside_of_the_map_is_kept(void **state)
     struct text got = {0};
     kit_pair(AF_INET, fd);
     /* It waits for nothing, so the backend does not know it. */
-    struct chan *idle =
-        chan_open_sender("idle", REC_ASK | REC_QUIET, fd[0]);
+    struct chan *idle = chan_open_sender("idle", REC_ASK | REC_QUIET, fd[0]);
     idle->want_read = false;
     peer[0] = fd[1];
     struct chan *c = tcp_chan("c", 0, &peer[1]);
