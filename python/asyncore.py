@@ -27,6 +27,7 @@ from errno import (
     ENOTCONN, EPIPE, EPROTO, ESHUTDOWN, EWOULDBLOCK, errorcode)
 
 import _asyncore
+from _asyncore import begin as _begin
 from _asyncore import life as _life
 from _asyncore import set_peer as _set_peer
 
@@ -232,6 +233,7 @@ class dispatcher(_asyncore.channel):
     ignore_log_types = frozenset(('warning',))
 
     def __init__(self, sock=None, map=None):
+        _begin(self)
         self._map = socket_map if map is None else map
         self._fileno = None
         if not sock:

@@ -67,6 +67,21 @@ set_dict(PyObject *self, PyObject *value, void *closure)
     return PyObject_GenericSetDict(self, value, closure);
 }
 
+/* ---- __init__ ---- */
+
+PyObject *
+channel_begin(PyObject *module, PyObject *arg)
+{
+    if (!is_channel(state_of(module), arg)) {
+        PyErr_SetString(PyExc_TypeError, "not a channel");
+        return NULL;
+    }
+    if (klass_of(arg)->has_dicts && instance_begin(arg) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
 /* ---- lives ---- */
 
 PyObject *

@@ -83,7 +83,7 @@ chat_begin(PyObject *module, PyObject *self)
     if ((klass_of(self)->facts & KLASS_CHAT_PARTS) != 0) {
         chat_clear(ch);
         channel_touch(ch);
-        if (start(ch) < 0) {
+        if (start(ch) < 0 || instance_begin(self) < 0) {
             return NULL;
         }
     }

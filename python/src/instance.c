@@ -150,6 +150,7 @@ get_value(const struct klass *k, PyObject *self, PyObject *name)
 }
 
 #elif PY_VERSION_HEX >= 0x030d0000
+#define OWN_KEYS
 
 /* Objects with fields have no values in them, but the dictionary at once. */
 PyObject *
@@ -171,11 +172,34 @@ instance_dict(PyObject *self)
 
 #endif
 
+/* From 3.13 on the dictionaries of such objects share their names, which makes
+ * each as large as any may become, and keeps the interpreter from its quick
+ * paths.  One that is there before the first attribute has its own. */
+int
+instance_begin(PyObject *self)
+{
+    int rc = 0;
+#ifdef OWN_KEYS
+    if (PyType_HasFeature(Py_TYPE(self), Py_TPFLAGS_MANAGED_DICT) &&
+        instance_dict(self) == NULL) {
+        PyObject *dict = PyDict_New();
+        rc = dict != NULL ? PyObject_GenericSetDict(self, dict, NULL) : -1;
+        Py_XDECREF(dict);
+    }
+#else
+    (void)self;
+#endif
+    return rc;
+}
+
 PyObject *
 instance_get(const struct klass *k, PyObject *self, PyObject *name)
 {
     PyObject *dict = instance_dict(self);
     if (dict != NULL) {
+#ifdef OWN_KEYS
+        ((struct klass *)(uintptr_t)k)->has_dicts = true;
+#endif
         /* Names are interned and have their hash: this cannot fail. */
         return PyDict_GetItemWithError(dict, name);
     }

@@ -326,6 +326,9 @@ static PyMethodDef module_methods[] = {
     {"life", channel_life, METH_O,
      PyDoc_STR("life($module, channel, /)\n--\n\n"
                "A number that changes when the channel leaves its map.")},
+    {"begin", channel_begin, METH_O,
+     PyDoc_STR("begin($module, channel, /)\n--\n\n"
+               "Before anything is set on it.")},
     {"set_peer", (PyCFunction)(void (*)(void))channel_set_peer, METH_FASTCALL,
      PyDoc_STR("set_peer($module, channel, sock, /)\n--\n\n"
                "What sock.getpeername() says becomes the channel's address.")},

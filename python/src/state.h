@@ -169,6 +169,7 @@ struct klass {
     /* instance.c: none of the first `plain_keys` attributes that instances
      * were given stands for a method */
     Py_ssize_t plain_keys;
+    bool has_dicts; /* instances are given attributes */
 };
 
 struct state {
@@ -336,6 +337,7 @@ is_channel(const struct state *st, PyObject *obj)
 }
 
 extern PyType_Spec channel_spec;
+PyObject *channel_begin(PyObject *module, PyObject *arg);
 PyObject *channel_life(PyObject *module, PyObject *arg);
 
 /* ---- field.c: the attributes that dispatcher sets ---------------------- */
@@ -404,6 +406,8 @@ channel_terminator(const struct channel *ch)
 
 /* The dictionary, if there is one; borrowed. */
 PyObject *instance_dict(PyObject *self);
+/* Before the first attribute, where there will be some: 0 or -1. */
+int instance_begin(PyObject *self);
 /* An attribute of the instance, by no means of the class; borrowed; NULL
  * without exception. */
 PyObject *instance_get(const struct klass *k, PyObject *self, PyObject *name);
