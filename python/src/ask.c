@@ -78,7 +78,7 @@ ask_one(struct registry *reg, const struct question *q)
         return -1;
     }
     struct watch *w = (size_t)q->fd < reg->nfds ? reg->by_fd[q->fd] : NULL;
-    if (w == NULL || w->object != q->obj) {
+    if (w == NULL || watch_object(w) != q->obj) {
         return 0;
     }
     if (w->settled && w->readable == answer.readable &&
@@ -114,9 +114,6 @@ sort_asked(struct registry *reg)
         }
     }
     qsort(reg->asked, n, sizeof *reg->asked, by_seq);
-    for (size_t i = 0; i < n; i++) {
-        reg->asked[i]->asked = (unsigned)i + 1;
-    }
     reg->nasked = n;
     reg->asked_unsorted = false;
 }
@@ -142,8 +139,9 @@ questions_begin(struct registry *reg, struct questions *qs)
     }
     for (size_t i = 0; i < n; i++) {
         const struct watch *w = reg->asked[i];
-        Py_INCREF(w->object);
-        qs->at[qs->n++] = (struct question){w->object, w->fd, w->channel};
+        PyObject *obj = watch_object(w);
+        Py_INCREF(obj);
+        qs->at[qs->n++] = (struct question){obj, w->fd, w->channel};
     }
     return 0;
 }

@@ -32,7 +32,7 @@ prepare(struct events *ev, struct registry *reg, bool use_poll)
 static int
 serve(struct events *ev, struct registry *reg, bool use_poll)
 {
-    bool touched = reg->touched.next != &reg->touched;
+    bool touched = reg->touched_first >= 0;
     int rc = events_are_own(ev, use_poll);
     if (rc > 0 && (touched || dictwatch_version(reg) != reg->version)) {
         rc = prepare(ev, reg, use_poll);
@@ -49,8 +49,8 @@ describe(struct registry *reg)
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     /* Files, descriptors that are not open, and who came too late. */
-    bool again = reg->core->nalways > 0 || reg->ninvalid > 0 ||
-                 reg->touched.next != &reg->touched;
+    bool again =
+        reg->core->nalways > 0 || reg->ninvalid > 0 || reg->touched_first >= 0;
     return Py_BuildValue("(iOO)", fd, again ? Py_True : Py_False,
                          reg->nasked > 0 ? Py_True : Py_False);
 }

@@ -2,23 +2,39 @@
 /* chat.c - async_chat's attributes: computed when somebody looks. */
 #include "chat.h"
 
-static int
-start(struct channel *ch)
+struct chat *
+chat_make(struct channel *ch)
 {
-    if (ch->chat == NULL) {
-        ch->chat = PyMem_Calloc(1, sizeof *ch->chat);
-        if (ch->chat == NULL) {
+    struct chat *c = channel_chat(ch);
+    if (c == NULL) {
+        c = PyMem_Calloc(1, sizeof *c);
+        if (c == NULL) {
             PyErr_NoMemory();
-            return -1;
+            return NULL;
         }
+        c->output = ch->part.output;
+        ch->part.chat = c;
+        ch->is_chat = true;
     }
-    return 0;
+    return c;
+}
+
+struct output **
+chat_output_at(struct channel *ch)
+{
+    return &ch->part.chat->output;
+}
+
+PyObject **
+chat_terminator_at(struct channel *ch)
+{
+    return &ch->part.chat->terminator;
 }
 
 struct chat *
 chat_of(PyObject *self, const char *name)
 {
-    struct chat *c = channel_of(self)->chat;
+    struct chat *c = channel_chat(channel_of(self));
     if (c == NULL) {
         PyErr_SetString(PyExc_AttributeError, name);
     }
@@ -35,30 +51,41 @@ set_input(struct chat *c, PyObject *owner)
     Py_XDECREF(old);
 }
 
+/* No input, nothing kept, nothing queued. */
+static void
+make_empty(struct chat *c)
+{
+    fifo_clear(&c->fifo);
+    Py_CLEAR(c->deque);
+    Py_CLEAR(c->incoming);
+    set_input(c, NULL);
+}
+
 void
 chat_clear(struct channel *ch)
 {
-    struct chat *c = ch->chat;
+    struct chat *c = channel_chat(ch);
     if (c == NULL) {
         return;
     }
-    ch->chat = NULL;
-    fifo_clear(&c->fifo);
-    Py_XDECREF(c->deque);
-    Py_XDECREF(c->incoming);
-    Py_XDECREF(c->owner);
+    ch->is_chat = false;
+    ch->part.output = c->output;
+    make_empty(c);
+    Py_CLEAR(c->terminator);
     PyMem_Free(c);
 }
 
 int
 chat_traverse(struct channel *ch, visitproc visit, void *arg)
 {
-    if (ch->chat == NULL) {
+    const struct chat *c = channel_chat(ch);
+    if (c == NULL) {
         return 0;
     }
-    Py_VISIT(ch->chat->deque);
-    Py_VISIT(ch->chat->incoming);
-    return fifo_traverse(&ch->chat->fifo, visit, arg);
+    Py_VISIT(c->deque);
+    Py_VISIT(c->incoming);
+    Py_VISIT(c->terminator);
+    return fifo_traverse(&c->fifo, visit, arg);
 }
 
 /* ---- __init__ ---- */
@@ -81,11 +108,12 @@ chat_begin(PyObject *module, PyObject *self)
     }
     struct channel *ch = channel_of(self);
     if ((klass_of(self)->facts & KLASS_CHAT_PARTS) != 0) {
-        chat_clear(ch);
+        struct chat *c = chat_make(ch);
         channel_touch(ch);
-        if (start(ch) < 0 || instance_begin(self) < 0) {
+        if (c == NULL || instance_begin(self) < 0) {
             return NULL;
         }
+        make_empty(c);
     }
     else if (set_empty(self, "ac_in_buffer",
                        PyBytes_FromStringAndSize(NULL, 0)) < 0 ||
@@ -155,13 +183,15 @@ set_fifo(PyObject *self, PyObject *value, void *closure)
 {
     (void)closure;
     struct channel *ch = channel_of(self);
-    if ((event_has_deferred(ch) && event_flush(self) < 0) || start(ch) < 0) {
+    if ((event_has_deferred(ch) && event_flush(self) < 0) ||
+        chat_make(ch) == NULL) {
         return -1;
     }
     channel_touch(ch);
-    fifo_clear(&ch->chat->fifo);
+    struct chat *c = channel_chat(ch);
+    fifo_clear(&c->fifo);
     Py_XINCREF(value);
-    Py_XSETREF(ch->chat->deque, value);
+    Py_XSETREF(c->deque, value);
     return 0;
 }
 
@@ -192,11 +222,12 @@ static int
 set_incoming(PyObject *self, PyObject *value, void *closure)
 {
     (void)closure;
-    if (start(channel_of(self)) < 0) {
+    struct chat *c = chat_make(channel_of(self));
+    if (c == NULL) {
         return -1;
     }
     Py_XINCREF(value);
-    Py_XSETREF(channel_of(self)->chat->incoming, value);
+    Py_XSETREF(c->incoming, value);
     return 0;
 }
 
@@ -244,7 +275,7 @@ PyMethodDef chat__collect_incoming_data_def = {
 static int
 empty_incoming(PyObject *self, PyObject *list)
 {
-    struct chat *c = channel_of(self)->chat;
+    struct chat *c = channel_chat(channel_of(self));
     if (c != NULL && c->incoming == list && PyList_CheckExact(list) &&
         Py_REFCNT(list) == 2) {
         Py_CLEAR(c->incoming);
@@ -292,10 +323,12 @@ set_in_buffer(PyObject *self, PyObject *value, void *closure)
 {
     (void)closure;
     PyObject *bytes = value != NULL ? PyBytes_FromObject(value) : NULL;
-    if ((value != NULL && bytes == NULL) || start(channel_of(self)) < 0) {
+    struct chat *c = chat_make(channel_of(self));
+    if ((value != NULL && bytes == NULL) || c == NULL) {
+        Py_XDECREF(bytes);
         return -1;
     }
-    set_input(channel_of(self)->chat, bytes);
+    set_input(c, bytes);
     return 0;
 }
 

@@ -41,6 +41,8 @@ struct chat {
     PyObject *owner;
     const char *data;
     size_t len;
+    PyObject *terminator;  /* an attribute (field.c) */
+    struct output *output; /* of who is a dispatcher_with_send, too */
 };
 
 /* chat.c: its parts; NULL with AttributeError before __init__ */

@@ -63,7 +63,7 @@ collect(PyObject *self, PyObject *data)
 static int
 take(PyObject *self, size_t len, size_t skip)
 {
-    struct chat *c = channel_of(self)->chat;
+    struct chat *c = channel_chat(channel_of(self));
     PyObject *part =
         len > 0 ? PyBytes_FromStringAndSize(c->data, (Py_ssize_t)len) : NULL;
     if (len > 0 && part == NULL) {
@@ -82,7 +82,7 @@ static int
 found(PyObject *self, int last)
 {
     struct channel *ch = channel_of(self);
-    const struct chat *c = ch->chat;
+    const struct chat *c = channel_chat(ch);
     if (ch->event != NULL) {
         ch->event->more = last >= 0 && c != NULL && c->len > 0 &&
                           memchr(c->data, last, c->len) != NULL;
@@ -111,7 +111,7 @@ set_terminator(PyObject *self, const struct klass *k, size_t left)
 static int
 take_counted(PyObject *self, const struct klass *k, PyObject *terminator)
 {
-    size_t have = channel_of(self)->chat->len;
+    size_t have = channel_chat(channel_of(self))->len;
     int overflow;
     long long wanted = PyLong_AsLongLongAndOverflow(terminator, &overflow);
     if (wanted <= 0 && overflow <= 0) {
@@ -132,7 +132,8 @@ take_counted(PyObject *self, const struct klass *k, PyObject *terminator)
 static int
 take_delimited(PyObject *self, const char *needle, size_t len)
 {
-    struct asyncore__match m = match(channel_of(self)->chat, needle, len);
+    struct asyncore__match m =
+        match(channel_chat(channel_of(self)), needle, len);
     if (m.used == SIZE_MAX) {
         PyErr_NoMemory();
         return -1;
@@ -153,8 +154,10 @@ take_odd(PyObject *self, PyObject *terminator)
 {
     int truth = PyObject_IsTrue(terminator);
     if (truth <= 0) {
-        return truth < 0 || take(self, channel_of(self)->chat->len, 0) < 0 ? -1
-                                                                           : 1;
+        return truth < 0 ||
+                       take(self, channel_chat(channel_of(self))->len, 0) < 0
+                   ? -1
+                   : 1;
     }
     Py_buffer view;
     if (PyObject_GetBuffer(terminator, &view, PyBUF_SIMPLE) < 0) {
@@ -170,7 +173,7 @@ step(PyObject *self)
 {
     const struct klass *k = klass_of(self);
     PyObject *terminator = get_terminator(self, k);
-    struct chat *c = channel_of(self)->chat;
+    struct chat *c = channel_chat(channel_of(self));
     int rc = -1;
     if (terminator == NULL || c == NULL || c->len == 0) {
         rc = terminator == NULL ? -1 : 1;
@@ -200,7 +203,7 @@ parse(PyObject *self)
     struct channel *ch = channel_of(self);
     unsigned life = ch->life;
     int rc = 1;
-    while (rc > 0 && ch->chat != NULL && ch->chat->len > 0 &&
+    while (rc > 0 && channel_chat(ch) != NULL && channel_chat(ch)->len > 0 &&
            ch->life == life) {
         rc = step(self);
     }
@@ -249,7 +252,7 @@ static int
 read_directly(PyObject *self, const struct klass *k, int fd, char *buffer,
               size_t size)
 {
-    struct chat *c = channel_of(self)->chat;
+    struct chat *c = channel_chat(channel_of(self));
     size_t held = c->len;
     if (held > 0) {
         memcpy(buffer, c->data, held);
@@ -264,7 +267,7 @@ read_directly(PyObject *self, const struct klass *k, int fd, char *buffer,
     int rc = parse(self);
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    if (keep_rest(channel_of(self)->chat, buffer) < 0 && rc == 0) {
+    if (keep_rest(channel_chat(channel_of(self)), buffer) < 0 && rc == 0) {
         return -1;
     }
     PyErr_Restore(type, value, traceback);
@@ -316,7 +319,7 @@ handle_read(PyObject *self)
     Py_ssize_t n = PyLong_CheckExact(size) ? PyLong_AsSsize_t(size) : -1;
     PyErr_Clear();
     bool fits = n > 0 && (size_t)n < SCRATCH_SIZE &&
-                ch->chat->len <= SCRATCH_SIZE - (size_t)n;
+                channel_chat(ch)->len <= SCRATCH_SIZE - (size_t)n;
     int rc;
     if (fits && channel_is(self, KLASS_RECV, k->st->names.recv) &&
         socket_direct(ch, &d)) {

@@ -129,7 +129,7 @@ send_by_method(PyObject *self, const struct klass *k, struct chat *c)
     if (n == -1 && PyErr_Occurred()) {
         rc = -1;
     }
-    c = channel_of(self)->chat;
+    c = channel_chat(channel_of(self));
     if (n > 0 && c != NULL && fifo_len(&c->fifo) > 0 &&
         fifo_first(&c->fifo) == first) {
         c->fifo.offset += (size_t)n;
@@ -162,7 +162,7 @@ ask_producer(PyObject *self, const struct klass *k, struct chat *c)
     Py_INCREF(producer);
     PyObject *data = call_method(producer, k->st->names.more);
     int some = data != NULL ? PyObject_IsTrue(data) : -1;
-    c = channel_of(self)->chat;
+    c = channel_chat(channel_of(self));
     bool there = c != NULL && c->deque == NULL && fifo_len(&c->fifo) > 0 &&
                  fifo_first(&c->fifo) == producer;
     if (some > 0 && c != NULL) {
@@ -254,7 +254,7 @@ initiate(PyObject *self, const struct klass *k)
             break;
         }
         rc = send_item(self, k, c);
-        c = ch->chat;
+        c = channel_chat(ch);
     }
     if (had != (c != NULL && fifo_len(&c->fifo) > 0)) {
         channel_touch(ch);
@@ -267,7 +267,7 @@ chat_flush(PyObject *self)
 {
     struct channel *ch = channel_of(self);
     int rc = initiate(self, klass_of(self));
-    if (ch->chat != NULL && fifo_len(&ch->chat->fifo) > 0) {
+    if (channel_chat(ch) != NULL && fifo_len(&channel_chat(ch)->fifo) > 0) {
         channel_touch(ch);
     }
     return rc;
@@ -334,7 +334,7 @@ static int
 append(PyObject *self, const struct klass *k, PyObject *item, bool pushed)
 {
     struct channel *ch = channel_of(self);
-    struct chat *c = ch->chat;
+    struct chat *c = channel_chat(ch);
     if ((k->facts & KLASS_CHAT_PARTS) != 0 && c != NULL &&
         chat_reclaim(k->st, c)) {
         return fifo_append(&c->fifo, item, pushed);
@@ -379,7 +379,7 @@ start_sending(PyObject *self, const struct klass *k, bool patient)
         channel_touch(channel_of(self));
         return call_void(self, k->st->names.initiate_send);
     }
-    const struct chat *c = channel_of(self)->chat;
+    const struct chat *c = channel_chat(channel_of(self));
     if (patient && c != NULL && c->deque == NULL && may_defer(self, k)) {
         return 0;
     }
@@ -410,8 +410,8 @@ may_push_at_once(PyObject *self, const struct klass *k, PyObject *data,
     const unsigned facts = KLASS_CHAT_PARTS | KLASS_FLAGS;
     return PyBytes_CheckExact(data) && PyBytes_GET_SIZE(data) > 0 &&
            (k->facts & facts) == facts && channel_connected(ch) > 0 &&
-           ch->chat != NULL && ch->chat->deque == NULL &&
-           fifo_len(&ch->chat->fifo) == 0 &&
+           channel_chat(ch) != NULL && channel_chat(ch)->deque == NULL &&
+           fifo_len(&channel_chat(ch)->fifo) == 0 &&
            channel_is(self, KLASS_CHAT_SENDS, k->st->names.initiate_send) &&
            channel_is(self, KLASS_SEND, k->st->names.send) &&
            socket_direct(channel_of(self), d);
@@ -428,7 +428,7 @@ push_at_once(PyObject *self, const struct klass *k, PyObject *data, int fd)
     if (n == (ssize_t)len) {
         return 0;
     }
-    struct fifo *q = &channel_of(self)->chat->fifo;
+    struct fifo *q = &channel_chat(channel_of(self))->fifo;
     if (fifo_append(q, data, true) < 0) {
         return -1;
     }
@@ -452,7 +452,7 @@ push(PyObject *self, PyObject *data)
                                               : start_sending(self, k, true);
     }
     return may_defer(self, k)
-               ? fifo_append(&channel_of(self)->chat->fifo, data, true)
+               ? fifo_append(&channel_chat(channel_of(self))->fifo, data, true)
                : push_at_once(self, k, data, d.fd);
 }
 
@@ -568,7 +568,7 @@ PyMethodDef chat_writable_def = {
 int
 chat_has_output(const struct klass *k, struct channel *ch)
 {
-    struct chat *c = ch->chat;
+    struct chat *c = channel_chat(ch);
     if ((k->facts & KLASS_CHAT_PARTS) == 0 || c == NULL ||
         !chat_reclaim(k->st, c)) {
         return -1;

@@ -71,7 +71,7 @@ flush(struct event *e)
     if (!deferred) {
         return 0;
     }
-    return channel_of(channel)->chat != NULL ? chat_flush(channel)
+    return channel_chat(channel_of(channel)) != NULL ? chat_flush(channel)
                                              : sender_flush(channel);
 }
 

@@ -64,7 +64,7 @@ object_at(struct channel *ch, enum field f)
     case FIELD_FILENO:
         return &ch->fileno;
     case FIELD_TERMINATOR:
-        return &ch->terminator;
+        return ch->is_chat ? chat_terminator_at(ch) : NULL;
     case FIELD_ADDR:
         return &ch->addr.object;
     default:
@@ -72,19 +72,37 @@ object_at(struct channel *ch, enum field f)
     }
 }
 
-static unsigned char *
-flag_at(struct channel *ch, enum field f)
+static enum flag
+get_flag(const struct channel *ch, enum field f)
 {
+    return f == FIELD_CONNECTED   ? ch->connected
+           : f == FIELD_ACCEPTING ? ch->accepting
+                                  : ch->connecting;
+}
+
+static void
+put_flag(struct channel *ch, enum field f, PyObject *value)
+{
+    unsigned flag = value == NULL      ? FLAG_UNSET
+                    : value == Py_True ? FLAG_TRUE
+                                       : FLAG_FALSE;
     switch (f) {
     case FIELD_CONNECTED:
-        return &ch->connected;
+        ch->connected = flag & 3;
+        break;
     case FIELD_ACCEPTING:
-        return &ch->accepting;
-    case FIELD_CONNECTING:
-        return &ch->connecting;
+        ch->accepting = flag & 3;
+        break;
     default:
-        return NULL;
+        ch->connecting = flag & 3;
     }
+}
+
+static bool
+is_flag(enum field f)
+{
+    return f == FIELD_CONNECTED || f == FIELD_ACCEPTING ||
+           f == FIELD_CONNECTING;
 }
 
 /* The address becomes an object when somebody looks at it, and stays one. */
@@ -108,15 +126,15 @@ make_addr(struct channel *ch)
 static PyObject *
 get(struct channel *ch, enum field f)
 {
-    const unsigned char *flag = flag_at(ch, f);
-    if (flag != NULL) {
-        return *flag != FLAG_UNSET ? PyBool_FromLong(*flag == FLAG_TRUE)
-                                   : NULL;
+    if (is_flag(f)) {
+        enum flag flag = get_flag(ch, f);
+        return flag != FLAG_UNSET ? PyBool_FromLong(flag == FLAG_TRUE) : NULL;
     }
     if (f == FIELD_ADDR && make_addr(ch) < 0) {
         return NULL;
     }
-    PyObject *object = *object_at(ch, f);
+    PyObject **at = object_at(ch, f);
+    PyObject *object = at != NULL ? *at : NULL;
     Py_XINCREF(object);
     return object;
 }
@@ -124,30 +142,30 @@ get(struct channel *ch, enum field f)
 static bool
 fits(enum field f, PyObject *value)
 {
-    bool is_flag =
-        f == FIELD_CONNECTED || f == FIELD_ACCEPTING || f == FIELD_CONNECTING;
-    return !is_flag || value == Py_True || value == Py_False;
+    return !is_flag(f) || value == Py_True || value == Py_False;
 }
 
-/* A value that fits, or NULL: nothing. */
-static void
+/* A value that fits, or NULL: nothing.  0 or -1. */
+static int
 put(struct channel *ch, enum field f, PyObject *value)
 {
-    unsigned char *flag = flag_at(ch, f);
-    if (flag != NULL) {
-        *flag = value == NULL      ? FLAG_UNSET
-                : value == Py_True ? FLAG_TRUE
-                                   : FLAG_FALSE;
+    if (is_flag(f)) {
+        put_flag(ch, f, value);
+        return 0;
     }
-    else {
-        if (f == FIELD_ADDR && ch->addr_inet) {
-            ch->addr_inet = false;
-            ch->addr.object = NULL;
-        }
-        PyObject **at = object_at(ch, f);
+    if (f == FIELD_TERMINATOR && value != NULL && chat_make(ch) == NULL) {
+        return -1;
+    }
+    if (f == FIELD_ADDR && ch->addr_inet) {
+        ch->addr_inet = false;
+        ch->addr.object = NULL;
+    }
+    PyObject **at = object_at(ch, f);
+    if (at != NULL) {
         Py_XINCREF(value);
         Py_XSETREF(*at, value);
     }
+    return 0;
 }
 
 void
@@ -164,7 +182,6 @@ field_traverse_all(struct channel *ch, visitproc visit, void *arg)
     Py_VISIT(ch->socket);
     Py_VISIT(ch->map);
     Py_VISIT(ch->fileno);
-    Py_VISIT(ch->terminator);
     if (!ch->addr_inet) {
         Py_VISIT(ch->addr.object);
     }
@@ -172,6 +189,15 @@ field_traverse_all(struct channel *ch, visitproc visit, void *arg)
 }
 
 /* ---- in the dictionary ---- */
+
+PyObject *
+channel_terminator(const struct channel *ch)
+{
+    struct channel *c = (struct channel *)(uintptr_t)ch;
+    return ch->exposed   ? channel_odd_object(ch, FIELD_TERMINATOR)
+           : ch->is_chat ? *chat_terminator_at(c)
+                         : NULL;
+}
 
 PyObject *
 channel_odd_object(const struct channel *ch, enum field f)
@@ -251,6 +277,11 @@ returning(PyObject *self, enum field f)
 static bool
 all_fit(PyObject *self)
 {
+    if (returning(self, FIELD_TERMINATOR) != NULL &&
+        chat_make(channel_of(self)) == NULL) {
+        PyErr_Clear(); /* no room: another time */
+        return false;
+    }
     for (enum field f = 0; f < FIELDS; f++) {
         PyObject *value = returning(self, f);
         if (value != NULL && !fits(f, value)) {
@@ -265,11 +296,9 @@ enclose(PyObject *self, PyObject *dict)
 {
     for (enum field f = 0; f < FIELDS; f++) {
         PyObject *value = returning(self, f);
-        if (value != NULL) {
-            put(channel_of(self), f, value);
-            if (PyDict_DelItem(dict, own_name(self, f)) < 0) {
-                PyErr_Clear(); /* it was there */
-            }
+        if (value != NULL && (put(channel_of(self), f, value) < 0 ||
+                              PyDict_DelItem(dict, own_name(self, f)) < 0)) {
+            PyErr_Clear(); /* there is room, and it was there */
         }
     }
     channel_of(self)->exposed = false;
@@ -310,13 +339,13 @@ field_get(PyObject *self, enum field f)
 }
 
 static bool
-is_set(const struct channel *ch, enum field f)
+is_set(struct channel *ch, enum field f)
 {
-    struct channel *c = (struct channel *)(uintptr_t)ch;
-    const unsigned char *flag = flag_at(c, f);
-    return flag != NULL ? *flag != FLAG_UNSET
-                        : (f == FIELD_ADDR && ch->addr_inet) ||
-                              *object_at(c, f) != NULL;
+    if (is_flag(f)) {
+        return get_flag(ch, f) != FLAG_UNSET;
+    }
+    PyObject **at = object_at(ch, f);
+    return (f == FIELD_ADDR && ch->addr_inet) || (at != NULL && *at != NULL);
 }
 
 int
@@ -332,8 +361,7 @@ field_set(PyObject *self, enum field f, PyObject *value)
         return set_in_dict(self, f, value);
     }
     bool was = is_set(ch, f);
-    put(ch, f, value);
-    return value != NULL || was;
+    return put(ch, f, value) < 0 ? -1 : value != NULL || was;
 }
 
 /* ---- the address of the peer ---- */

@@ -21,7 +21,7 @@ interest_has_output(const struct klass *k, struct channel *ch)
         return chat_has_output(k, ch);
     }
     if ((k->facts & KLASS_OUT_BUFFER) == 0 || !ch->has_output ||
-        (ch->output != NULL && ch->output->odd != NULL)) {
+        (channel_output(ch) != NULL && channel_output(ch)->odd != NULL)) {
         return -1;
     }
     return sender_pending(ch) > 0;
@@ -119,12 +119,13 @@ update(struct watch *w)
     if (!w->channel) {
         return registry_ask(w, true);
     }
-    struct channel *ch = channel_of(w->object);
-    const struct klass *k = klass_of(w->object);
+    PyObject *self = watch_object(w);
+    struct channel *ch = channel_of(self);
+    const struct klass *k = klass_of(self);
     bool writable = false;
     bool known =
         interest_readable(k, ch) && interest_writable(k, ch, &writable);
-    bool ask = channel_is_exposed(w->object) || !known;
+    bool ask = channel_is_exposed(self) || !known;
     if (registry_ask(w, ask) < 0 || ask) {
         return ask ? 0 : -1;
     }
@@ -140,9 +141,10 @@ interest_apply(struct registry *reg, uint64_t last)
         asyncore__arm(reg->core, reg->late[i], 0);
     }
     reg->nlate = 0;
-    struct watch *next = NULL;
-    for (struct watch *w = reg->touched.next; w != &reg->touched; w = next) {
-        next = w->next;
+    int next = -1;
+    for (int fd = reg->touched_first; fd >= 0; fd = next) {
+        struct watch *w = reg->by_fd[fd];
+        next = w->after;
         if (w->seq > last) {
             continue;
         }

@@ -124,9 +124,10 @@ struct batch {
 static void
 batch_add(struct batch *b, const struct watch *w, unsigned mask)
 {
-    b->at[b->n++] = (struct ready){w->object, w->seq,      w->fd,
-                                   mask,      w->readable, w->writable};
-    Py_INCREF(w->object);
+    PyObject *obj = watch_object(w);
+    b->at[b->n++] =
+        (struct ready){obj, w->seq, w->fd, mask, w->readable, w->writable};
+    Py_INCREF(obj);
 }
 
 static int

@@ -55,27 +55,43 @@ wait_epoll(struct asyncore__world *w, int epfd, void *events, int max,
 
 /* ---- the touched ---- */
 
+/* What tells who comes after him; -1: the first. */
+static int *
+link_after(struct registry *reg, int fd)
+{
+    return fd >= 0 ? &reg->by_fd[fd]->after : &reg->touched_first;
+}
+
 void
 registry_touch(struct watch *w)
 {
     w->settled = false;
-    if (w->next == NULL) {
-        struct watch *end = &w->reg->touched;
-        w->next = end;
-        w->prev = end->prev;
-        end->prev->next = w;
-        end->prev = w;
-        registry_nudge(w->reg);
+    struct registry *reg = w->reg;
+    if (w->touched) {
+        return;
     }
+    w->touched = true;
+    w->before = reg->touched_last;
+    w->after = -1;
+    *link_after(reg, w->before) = w->fd;
+    reg->touched_last = w->fd;
+    registry_nudge(reg);
 }
 
 void
 registry_untouch(struct watch *w)
 {
-    if (w->next != NULL) {
-        w->prev->next = w->next;
-        w->next->prev = w->prev;
-        w->prev = w->next = NULL;
+    struct registry *reg = w->reg;
+    if (!w->touched) {
+        return;
+    }
+    w->touched = false;
+    *link_after(reg, w->before) = w->after;
+    if (w->after >= 0) {
+        reg->by_fd[w->after]->before = w->before;
+    }
+    else {
+        reg->touched_last = w->before;
     }
 }
 
@@ -89,27 +105,45 @@ registry_touch_all(struct registry *reg)
     }
 }
 
+/* The first of a channel's, if it is in itself, else the others. */
+static struct watch *
+places(struct channel *ch)
+{
+    return ch->place.reg != NULL ? &ch->place : ch->place.sibling;
+}
+
 void
 channel_touch(struct channel *ch)
 {
-    for (struct watch *w = ch->watches; w != NULL; w = w->sibling) {
+    for (struct watch *w = places(ch); w != NULL; w = w->sibling) {
         registry_touch(w);
     }
 }
 
 /* ---- the asked ---- */
 
+/* It takes less than to ask them once. */
+static void
+unask(struct registry *reg, struct watch *w)
+{
+    size_t i = reg->nasked - 1;
+    while (reg->asked[i] != w) {
+        i--;
+    }
+    reg->asked[i] = NULL;
+    reg->asked_unsorted = true;
+    w->asked = false;
+}
+
 int
 registry_ask(struct watch *w, bool on)
 {
     struct registry *reg = w->reg;
-    if (on == (w->asked != 0)) {
+    if (on == w->asked) {
         return 0;
     }
     if (!on) {
-        reg->asked[w->asked - 1] = NULL;
-        w->asked = 0;
-        reg->asked_unsorted = true;
+        unask(reg, w);
         return 0;
     }
     if (asyncore__reserve(&reg->asked, &reg->asked_cap, reg->nasked + 1,
@@ -122,7 +156,7 @@ registry_ask(struct watch *w, bool on)
         reg->asked_unsorted |= last == NULL || last->seq > w->seq;
     }
     reg->asked[reg->nasked++] = w;
-    w->asked = (unsigned)reg->nasked;
+    w->asked = true;
     return 0;
 }
 
@@ -156,11 +190,22 @@ unlink_channel(struct watch *w)
     if (!w->channel) {
         return;
     }
-    struct watch **at = &channel_of(w->object)->watches;
-    while (*at != w) {
-        at = &(*at)->sibling;
+    struct watch *at = &channel_of(watch_object(w))->place;
+    while (at->sibling != w) {
+        at = at->sibling;
     }
-    *at = w->sibling;
+    at->sibling = w->sibling;
+}
+
+static void
+free_watch(struct watch *w)
+{
+    if (w->inside) {
+        *w = (struct watch){.sibling = w->sibling};
+        return;
+    }
+    unlink_channel(w);
+    PyMem_Free((struct other_watch *)(void *)w);
 }
 
 static void
@@ -175,18 +220,17 @@ drop(struct watch *w)
         }
     }
     disarm(reg, w->fd);
-    unlink_channel(w);
     reg->by_fd[w->fd] = NULL;
     reg->count--;
-    PyMem_Free(w);
+    free_watch(w);
     registry_nudge(reg);
 }
 
 void
 channel_unwatch(struct channel *ch)
 {
-    while (ch->watches != NULL) {
-        drop(ch->watches);
+    for (struct watch *w = places(ch); w != NULL; w = places(ch)) {
+        drop(w);
     }
 }
 
@@ -218,9 +262,33 @@ renew(struct watch *w)
 void
 channel_renew(struct channel *ch)
 {
-    for (struct watch *w = ch->watches; w != NULL; w = w->sibling) {
+    for (struct watch *w = places(ch); w != NULL; w = w->sibling) {
         renew(w);
     }
+}
+
+/* Where a channel of ours has none yet, in itself. */
+static struct watch *
+make_watch(const struct registry *reg, PyObject *obj)
+{
+    struct channel *ch = is_channel(reg->st, obj) ? channel_of(obj) : NULL;
+    if (ch != NULL && ch->place.reg == NULL) {
+        ch->place = (struct watch){
+            .sibling = ch->place.sibling, .channel = true, .inside = true};
+        return &ch->place;
+    }
+    struct other_watch *other = PyMem_Calloc(1, sizeof *other);
+    if (other == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    other->object = obj;
+    if (ch != NULL) {
+        other->w.channel = true;
+        other->w.sibling = ch->place.sibling;
+        ch->place.sibling = &other->w;
+    }
+    return &other->w;
 }
 
 /* obj is in the map under fd now. */
@@ -233,21 +301,13 @@ place(struct registry *reg, int fd, PyObject *obj, uint64_t seq)
     if (reg->by_fd[fd] != NULL) {
         drop(reg->by_fd[fd]);
     }
-    struct watch *w = PyMem_Calloc(1, sizeof *w);
+    struct watch *w = make_watch(reg, obj);
     if (w == NULL) {
-        PyErr_NoMemory();
         return -1;
     }
     w->reg = reg;
-    w->object = obj;
     w->fd = fd;
     w->seq = seq;
-    w->sync = reg->sync;
-    w->channel = is_channel(reg->st, obj);
-    if (w->channel) {
-        w->sibling = channel_of(obj)->watches;
-        channel_of(obj)->watches = w;
-    }
     reg->by_fd[fd] = w;
     reg->count++;
     reg->core->slots[fd].d = &reg->whoever;
@@ -283,21 +343,21 @@ read_entry(struct registry *reg, PyObject *key, PyObject *value)
         return 0;
     }
     struct watch *w = watch_at(reg, fd);
-    if (w != NULL && w->object == value &&
+    if (w != NULL && watch_object(w) == value &&
         w->channel == is_channel(reg->st, value)) { /* not another there */
         w->seq = ++reg->last_seq;
-        w->sync = reg->sync;
         return 1;
     }
     return place(reg, fd, value, ++reg->last_seq) < 0 ? -1 : 1;
 }
 
+/* Who was not seen in the map since. */
 static void
-drop_unseen(struct registry *reg)
+drop_unseen(struct registry *reg, uint64_t since)
 {
     for (size_t fd = 0; fd < reg->nfds; fd++) {
         struct watch *w = reg->by_fd[fd];
-        if (w != NULL && w->sync != reg->sync) {
+        if (w != NULL && w->seq <= since) {
             drop(w);
         }
     }
@@ -313,14 +373,14 @@ registry_sync(struct registry *reg)
     PyObject *key, *value;
     Py_ssize_t at = 0;
     int rc = 1;
+    uint64_t since = reg->last_seq;
     reg->version = 0;
-    reg->sync++;
     reg->asked_unsorted = true;
     while (rc > 0 && PyDict_Next(reg->map, &at, &key, &value)) {
         rc = read_entry(reg, key, value);
     }
     if (rc > 0) {
-        drop_unseen(reg);
+        drop_unseen(reg, since);
         reg->version = version;
     }
     return rc;
@@ -331,7 +391,7 @@ static int
 enter(struct registry *reg, int fd, PyObject *self)
 {
     const struct watch *w = watch_at(reg, fd);
-    if (w != NULL && w->object == self) {
+    if (w != NULL && watch_object(w) == self) {
         renew(reg->by_fd[fd]);
     }
     else if (place(reg, fd, self, w != NULL ? w->seq : ++reg->last_seq) < 0) {
@@ -475,7 +535,7 @@ registry_make(struct state *st, PyObject *map)
     reg->world = asyncore__kernel;
     reg->world.poll = wait_poll;
     reg->world.epoll_wait = wait_epoll;
-    reg->touched.prev = reg->touched.next = &reg->touched;
+    reg->touched_first = reg->touched_last = -1;
     int err =
         asyncore__map_create(fixed ? name : "poll", &reg->world, &reg->core);
     if (err < 0 || reg->core->backend->fd_limit != 0) {

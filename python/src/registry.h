@@ -7,23 +7,21 @@
 
 #include "internal.h"
 
-/* A place in a map: who is under which descriptor. */
-struct watch {
-    struct registry *reg;
-    PyObject *object;          /* borrowed: the map has it */
-    struct watch *sibling;     /* the channel's next place */
-    struct watch *prev, *next; /* among the touched */
-    uint64_t seq;              /* the order of the map */
-    unsigned sync;             /* when it was seen in the map */
-    int fd;
-    unsigned asked;   /* place among the asked + 1, or 0 */
-    bool channel : 1; /* one of ours; others are asked in every pass */
-    bool readable : 1, writable : 1;
-    bool urgent : 1;  /* select() looks for exceptions */
-    bool invalid : 1; /* the descriptor is not open */
-    bool fresh : 1;   /* it may be another file by now */
-    bool settled : 1; /* the core has been told what is said here */
+/* Of who is no channel, or has its own place elsewhere. */
+struct other_watch {
+    struct watch w;
+    PyObject *object; /* borrowed: the map has it */
 };
+
+/* Who is there. */
+static inline PyObject *
+watch_object(const struct watch *w)
+{
+    const char *at = (const char *)w;
+    return w->inside
+               ? (PyObject *)(uintptr_t)(at - offsetof(struct channel, place))
+               : ((const struct other_watch *)(const void *)w)->object;
+}
 
 struct question;
 
@@ -46,14 +44,13 @@ struct registry {
     bool asked_unsorted;
     struct question *questions; /* a list for the next pass that asks */
     size_t questions_cap;
-    struct watch touched; /* the list's end */
+    int touched_first, touched_last; /* descriptors, or -1 */
     struct watch **invalid;
     size_t ninvalid, invalid_cap;
     int *late; /* descriptors that left during a wait */
     size_t nlate, late_cap;
     size_t armed;
     uint64_t last_seq;
-    unsigned sync;
     unsigned depth;  /* passes running */
     unsigned passes; /* since descriptors were looked at */
     unsigned unseen; /* passes since all were looked at */

@@ -36,7 +36,14 @@ length(const struct output *out)
 size_t
 sender_pending(const struct channel *ch)
 {
-    return length(ch->output);
+    return length(channel_output(ch));
+}
+
+static bool
+is_odd(const struct channel *ch)
+{
+    const struct output *out = channel_output(ch);
+    return out != NULL && out->odd != NULL;
 }
 
 static const char *
@@ -47,12 +54,18 @@ front(const struct output *out)
     return base + out->start;
 }
 
+static struct output **
+output_at(struct channel *ch)
+{
+    return ch->is_chat ? chat_output_at(ch) : &ch->part.output;
+}
+
 void
 sender_clear(struct channel *ch)
 {
-    struct output *out = ch->output;
+    struct output *out = channel_output(ch);
     if (out != NULL) {
-        ch->output = NULL;
+        *output_at(ch) = NULL;
         PyMem_Free(out->bytes);
         Py_XDECREF(out->whole);
         Py_XDECREF(out->odd);
@@ -67,8 +80,8 @@ sender_clear(struct channel *ch)
 int
 sender_traverse(struct channel *ch, visitproc visit, void *arg)
 {
-    if (ch->output != NULL) {
-        Py_VISIT(ch->output->odd);
+    if (channel_output(ch) != NULL) {
+        Py_VISIT(channel_output(ch)->odd);
     }
     return 0;
 }
@@ -76,13 +89,14 @@ sender_traverse(struct channel *ch, visitproc visit, void *arg)
 static struct output *
 make(struct channel *ch)
 {
-    if (ch->output == NULL) {
-        ch->output = PyMem_Calloc(1, sizeof *ch->output);
-        if (ch->output == NULL) {
+    struct output **at = output_at(ch);
+    if (*at == NULL) {
+        *at = PyMem_Calloc(1, sizeof **at);
+        if (*at == NULL) {
             PyErr_NoMemory();
         }
     }
-    return ch->output;
+    return *at;
 }
 
 /* Room for len more bytes at the end. */
@@ -212,7 +226,7 @@ append(struct channel *ch, PyObject *data)
 static void
 consume(struct channel *ch, size_t n)
 {
-    struct output *out = ch->output;
+    struct output *out = channel_output(ch);
     if (out == NULL) {
         return; /* dropped meanwhile */
     }
@@ -257,7 +271,7 @@ static int
 send_front(PyObject *self, size_t most)
 {
     struct channel *ch = channel_of(self);
-    struct output *out = ch->output;
+    struct output *out = channel_output(ch);
     struct direct d;
     bool direct = socket_direct(ch, &d);
     if ((!direct || most < length(out)) && spread(out) < 0) {
@@ -290,7 +304,7 @@ send_front(PyObject *self, size_t most)
 static int
 initiate_odd(PyObject *self, const struct state *st)
 {
-    PyObject *odd = channel_of(self)->output->odd;
+    PyObject *odd = channel_output(channel_of(self))->odd;
     Py_INCREF(odd);
     PyObject *part = PySequence_GetSlice(odd, 0, (Py_ssize_t)MOST);
     PyObject *sent = part != NULL ? channel_send(self, part) : NULL;
@@ -333,7 +347,7 @@ initiate(PyObject *self, size_t most)
         PyErr_SetObject(PyExc_AttributeError, k->st->names.out_buffer);
         return -1;
     }
-    if (ch->output != NULL && ch->output->odd != NULL) {
+    if (is_odd(ch)) {
         return initiate_odd(self, k->st);
     }
     bool had = sender_pending(ch) > 0;
@@ -492,8 +506,7 @@ send_data(PyObject *self, PyObject *data)
     if (log_debug(self, k, data) < 0) {
         return -1;
     }
-    if ((k->facts & KLASS_OUT_BUFFER) == 0 || !ch->has_output ||
-        (ch->output != NULL && ch->output->odd != NULL) ||
+    if ((k->facts & KLASS_OUT_BUFFER) == 0 || !ch->has_output || is_odd(ch) ||
         !PyObject_CheckBuffer(data)) {
         return append_odd(self, k->st, data) < 0 ? -1 : send_kept(self, k);
     }
@@ -544,8 +557,7 @@ sender_writable(PyObject *self, PyObject *unused)
         return connected < 0 ? NULL : PyBool_FromLong(1);
     }
     struct channel *ch = channel_of(self);
-    if ((k->facts & KLASS_OUT_BUFFER) != 0 && ch->has_output &&
-        (ch->output == NULL || ch->output->odd == NULL)) {
+    if ((k->facts & KLASS_OUT_BUFFER) != 0 && ch->has_output && !is_odd(ch)) {
         return PyLong_FromSize_t(sender_pending(ch));
     }
     PyObject *buffer = PyObject_GetAttr(self, k->st->names.out_buffer);
@@ -567,7 +579,7 @@ get_out_buffer(PyObject *self, void *closure)
     if (event_has_deferred(ch) && event_flush(self) < 0) {
         return NULL;
     }
-    struct output *out = ch->output;
+    struct output *out = channel_output(ch);
     if (!ch->has_output) {
         PyErr_SetString(PyExc_AttributeError, "out_buffer");
         return NULL;

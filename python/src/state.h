@@ -289,13 +289,32 @@ enum flag {
     FLAG_TRUE
 };
 
+/* A place in a map that is served: who is under which descriptor
+ * (registry.c).  Small, for every channel has one. */
+struct watch {
+    struct registry *reg;  /* NULL: none */
+    struct watch *sibling; /* the channel's next place */
+    uint64_t seq;          /* the order of the map */
+    int fd;
+    int before, after; /* descriptors of the neighbours in a list, or -1 */
+    bool channel : 1;  /* one of ours; others are asked in every pass */
+    bool inside : 1;   /* the place that the channel has in itself */
+    bool touched : 1;  /* in the list of the touched */
+    bool asked : 1;    /* among the asked */
+    bool readable : 1; /* what it waits for */
+    bool writable : 1; /* … */
+    bool urgent : 1;   /* select() looks for exceptions */
+    bool invalid : 1;  /* the descriptor is not open */
+    bool fresh : 1;    /* it may be another file by now */
+    bool settled : 1;  /* the core has been told what is said here */
+};
+
 struct channel {
     PyObject_HEAD
     /* The attributes that dispatcher sets (field.c); NULL = not set. */
     PyObject *socket;
     PyObject *map;
     PyObject *fileno;
-    PyObject *terminator;
     union {
         PyObject *object;
         struct {
@@ -303,19 +322,22 @@ struct channel {
             uint16_t port;         /* … this */
         } inet;
     } addr;
-    unsigned char connected, accepting, connecting; /* enum flag */
+    unsigned connected : 2, accepting : 2, connecting : 2; /* enum flag */
     bool addr_inet : 1;
     bool exposed : 1;      /* they are in the dictionary, which others have */
+    bool is_chat : 1;      /* of the two below */
     bool has_output : 1;   /* out_buffer exists */
     bool closing_told : 1; /* handle_close is being called by recv or send */
     bool received : 1;     /* recv has returned something */
     bool bulk : 1;         /* more comes in than is asked for at once */
     unsigned life;         /* + 1 when it leaves its map */
+    union {
+        struct output *output; /* NULL: nothing, or no out_buffer at all */
+        struct chat *chat;     /* which has the output of who is both */
+    } part;
     struct klass *klass;
-    struct watch *watches; /* its places in maps that are served */
-    struct event *event;   /* that is being delivered to it */
-    struct output *output; /* NULL: nothing, or no out_buffer at all */
-    struct chat *chat;     /* NULL: no async_chat, or not yet */
+    struct event *event; /* that is being delivered to it */
+    struct watch place;  /* in a map that is served; its siblings are others */
 };
 
 /* The one way from an object to its part in C. */
@@ -395,12 +417,7 @@ channel_socket(const struct channel *ch)
     return ch->exposed ? channel_odd_object(ch, FIELD_SOCKET) : ch->socket;
 }
 
-static inline PyObject *
-channel_terminator(const struct channel *ch)
-{
-    return ch->exposed ? channel_odd_object(ch, FIELD_TERMINATOR)
-                       : ch->terminator;
-}
+PyObject *channel_terminator(const struct channel *ch);
 
 /* ---- instance.c: the attributes that programs set ---------------------- */
 
@@ -606,12 +623,32 @@ void pieces_free(struct pieces *p); /* and those after it */
 
 /* ---- sender.c ---------------------------------------------------------- */
 
+struct output **chat_output_at(struct channel *ch);
+
+static inline struct output *
+channel_output(const struct channel *ch)
+{
+    return ch->is_chat ? *chat_output_at((struct channel *)(uintptr_t)ch)
+                       : ch->part.output;
+}
+
 size_t sender_pending(const struct channel *ch);
 int sender_flush(PyObject *self);
 void sender_clear(struct channel *ch);
 int sender_traverse(struct channel *ch, visitproc visit, void *arg);
 
 /* ---- chat*.c ----------------------------------------------------------- */
+
+/* NULL: no async_chat, or not yet. */
+static inline struct chat *
+channel_chat(const struct channel *ch)
+{
+    return ch->is_chat ? ch->part.chat : NULL;
+}
+
+/* It becomes one; NULL with MemoryError. */
+struct chat *chat_make(struct channel *ch);
+PyObject **chat_terminator_at(struct channel *ch);
 
 PyObject *chat_begin(PyObject *module, PyObject *self);
 void chat_clear(struct channel *ch);

@@ -249,6 +249,68 @@ class AttributeTest(kit.TestCase):
         del channel.addr
         self.assertEqual(channel.addr, "nowhere")
 
+    def test_terminator_before_init(self):
+        class Early(asynchat.async_chat):
+            def __init__(self, sock):
+                self.set_terminator(b"|")
+                asynchat.async_chat.__init__(self, sock)
+                self.lines = []
+
+            def collect_incoming_data(self, data):
+                self.lines.append(data)
+
+            def found_terminator(self):
+                self.lines.append(None)
+
+        channel, theirs = self.pair(Early)
+        theirs.sendall(b"a|")
+        self.step()
+        self.assertEqual(channel.lines, [b"a", None])
+        self.assertEqual(vars(channel)["terminator"], b"|")
+        del channel.terminator
+        with self.assertRaises(AttributeError):
+            channel.get_terminator()
+
+    def test_both_kinds_of_output(self):
+        """A channel that keeps output in two ways."""
+
+        class Both(asynchat.async_chat, asyncore.dispatcher_with_send):
+            pass
+
+        channel, theirs = self.pair(Both)
+        channel.out_buffer = b"first"
+        channel.terminator = b"!"
+        self.assertEqual(channel.out_buffer, b"first")
+        channel.incoming.append(b"in")
+        self.assertEqual(channel.out_buffer, b"first")
+        asyncore.dispatcher_with_send.initiate_send(channel)
+        self.assertEqual(theirs.recv(100), b"first")
+
+    def test_in_two_maps(self):
+        channel, theirs = self.pair()
+        first, second = {}, {}
+        channel.del_channel()
+        channel._fileno = channel.socket.fileno()
+        channel.add_channel(first)
+        channel.add_channel(second)
+        for map in first, second, first:
+            theirs.sendall(b"m")
+            self.step(map=map)
+            self.assertEqual(channel.got.pop(), b"m")
+        channel.del_channel(first)
+        channel._fileno = channel.socket.fileno()
+        theirs.sendall(b"n")
+        self.step(map=first)
+        self.assertEqual(channel.got, [])
+        self.step(map=second)
+        self.assertEqual(channel.got, [b"n"])
+        channel.add_channel(first)
+        channel.del_channel(second)
+        theirs.sendall(b"o")
+        self.step(map=first)
+        self.assertEqual(channel.got, [b"n", b"o"])
+        first.clear()
+
     def test_class_of_an_instance_changes(self):
         class Other(asyncore.dispatcher):
             pass
