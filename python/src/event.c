@@ -72,7 +72,7 @@ flush(struct event *e)
         return 0;
     }
     return channel_chat(channel_of(channel)) != NULL ? chat_flush(channel)
-                                             : sender_flush(channel);
+                                                     : sender_flush(channel);
 }
 
 int
