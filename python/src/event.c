@@ -128,6 +128,7 @@ static int
 event_end(struct event *e, struct channel *ch)
 {
     int rc = 0;
+    ch->event = without(e, ch->event); /* nothing is put off any more */
     if (e->listed) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
@@ -138,7 +139,6 @@ event_end(struct event *e, struct channel *ch)
             rc = 0;
         }
     }
-    ch->event = without(e, ch->event);
     return rc;
 }
 
