@@ -62,8 +62,16 @@ ahead_stop(struct channel *ch)
     }
 }
 
-static PyObject *
-serve(struct event *e, size_t size)
+bool
+ahead_has(const struct channel *ch)
+{
+    const struct event *e = ch->event;
+    return e != NULL && e->ahead != NULL &&
+           e->thread == PyThread_get_thread_ident();
+}
+
+PyObject *
+ahead_serve(struct event *e, size_t size)
 {
     size_t left = e->len - e->at;
     size_t n = size < left ? size : left;
@@ -91,7 +99,7 @@ ahead_recv(PyObject *self, const struct direct *d, size_t size)
         ch->bulk = peek(e, st, d->fd, size) && e->len > size;
     }
     if (e->ahead != NULL) {
-        return serve(e, size);
+        return ahead_serve(e, size);
     }
     PyObject *data = direct_recv_bytes(st, d->fd, size);
     bool full = data != NULL && (size_t)PyBytes_GET_SIZE(data) == size;

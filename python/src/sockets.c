@@ -344,17 +344,30 @@ channel_recv_into(PyObject *self, int fd, char *buffer, size_t len)
     return n;
 }
 
-PyObject *
-channel_recv(PyObject *self, PyObject *size)
+static PyObject *
+receive(PyObject *self, const struct state *st, PyObject *size)
 {
-    struct state *st = klass_of(self)->st;
     struct channel *ch = channel_of(self);
     struct direct d;
     Py_ssize_t n = PyLong_CheckExact(size) ? PyLong_AsSsize_t(size) : -1;
-    PyErr_Clear(); /* of a number that is too large: it's the socket's */
-    PyObject *data = n > 0 && socket_direct(ch, &d)
-                         ? ahead_recv(self, &d, (size_t)n)
-                         : call_socket(self, st, st->names.recv, size);
+    if (n <= 0) {
+        PyErr_Clear(); /* of a number that is too large: it's the socket's */
+    }
+    else if (ahead_has(ch)) {
+        return ahead_serve(ch->event, (size_t)n);
+    }
+    else if (socket_direct(ch, &d)) {
+        return ahead_recv(self, &d, (size_t)n);
+    }
+    return call_socket(self, st, st->names.recv, size);
+}
+
+PyObject *
+channel_recv(PyObject *self, PyObject *size)
+{
+    const struct state *st = klass_of(self)->st;
+    struct channel *ch = channel_of(self);
+    PyObject *data = receive(self, st, size);
     if (data == NULL) {
         return channel_io_failed(self, "recv") < 0
                    ? NULL

@@ -598,6 +598,10 @@ PyObject *channel_recv(PyObject *self, PyObject *size);
 
 /* ---- ahead.c: reading ahead -------------------------------------------- */
 
+/* Has this thread read ahead, so that nobody has got at the socket since? */
+bool ahead_has(const struct channel *ch);
+/* The next of it. */
+PyObject *ahead_serve(struct event *e, size_t size);
 /* recv() on such a socket. */
 PyObject *ahead_recv(PyObject *self, const struct direct *d, size_t size);
 /* After handle_read: is there more for another one? */
