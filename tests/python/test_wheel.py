@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
 """The wheel: what is in it, and that it is all that is needed."""
 
+import glob
 import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import textwrap
 import unittest
@@ -95,6 +97,16 @@ def run(*command, **arguments):
     return result.stdout
 
 
+def everything_in(folder):
+    """The files there, but for what is built."""
+    return {
+        path
+        for path in glob.glob(f"{folder}/**", recursive=True)
+        + glob.glob(f"{folder}/.*")
+        if not path.startswith(f"{folder}/build")
+    }
+
+
 @kit.ours_only
 class WheelTest(unittest.TestCase):
     @classmethod
@@ -104,6 +116,15 @@ class WheelTest(unittest.TestCase):
         cls.folder = tempfile.mkdtemp()
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.python = cls.venv("plain", "--no-index", cls.wheel)
+        cls.sources = cls.unpack()
+
+    @classmethod
+    def unpack(cls):
+        """The archive of the sources, which is all that a build needs."""
+        name = "-".join(os.path.basename(cls.wheel).split("-")[:2])
+        with tarfile.open(f"{ROOT}/build/dist/{name}.tar.gz") as tar:
+            tar.extractall(cls.folder)
+        return os.path.join(cls.folder, name)
 
     @classmethod
     def venv(cls, name, *arguments):
@@ -171,8 +192,27 @@ class WheelTest(unittest.TestCase):
         """pip install ., without a network."""
         if importlib.util.find_spec("mesonpy") is None:
             self.skipTest("meson-python is of another interpreter")
-        options = ["--no-index", "--no-build-isolation", ROOT]
+        folder = os.path.join(self.folder, "pip")
+        shutil.copytree(self.sources, folder)
+        options = ["--no-index", "--no-build-isolation", folder]
         self.old_program(self.venv("system", *options))
+
+    def test_builds_are_apart(self):
+        """A wheel is built, and nothing written beside build/: another build
+        of the same sources may be under way."""
+        before = everything_in(self.sources)
+        run("tools/wheel", sys.executable, PWD=self.sources)
+        self.assertEqual(everything_in(self.sources), before)
+
+    def test_sources(self):
+        """What makes the wheel is in the archive, and nothing built."""
+        names = {
+            os.path.relpath(path, self.sources)
+            for path in everything_in(self.sources)
+        }
+        self.assertIn("PKG-INFO", names)
+        for name in names:
+            self.assertNotRegex(name, r"\.(pyc|so|o|a|log)$|^build|mesonpy")
 
     def check(self, text):
         path = os.path.join(self.folder, "checked.py")
