@@ -30,6 +30,7 @@ class Attachment:
         self._timeout = timeout
         self._use_poll = bool(use_poll)
         self._closed = False
+        self._served = False
         self._waiters = []
         self._soon = self._later = self._due = self._hook = None
         self._server = (_Core(self) if asyncore._events.attach(map)
@@ -60,6 +61,9 @@ class Attachment:
         if self._hook is not None:
             self._hook.remove(self)
         self._server.close()
+        calls = asyncore._calls.get(id(self.map))
+        if calls is not None and not self.map:
+            calls.cancel_late()
         self._wake()
 
     def touch(self):
@@ -126,13 +130,17 @@ class Attachment:
 
     def _serve(self):
         self._soon = None
+        if self._served:
+            self._prepare()  # nobody has waited since
         self._server.serve()
+        self._served = True
         if id(self.map) in asyncore._calls:
             self._make_calls()
         if self._hook is None and not self._closed:
             self._prepare()
 
     def _prepare(self):
+        self._served = False
         found = self._server.prepare()
         if found is None:
             # Somebody has replaced asyncore.read, or the like.
@@ -150,7 +158,7 @@ class Attachment:
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        left = asyncore._run_calls(None, self.map)
+        left = asyncore._after_pass(self.map)
         if left is not None:
             self._due = self._loop.call_later(left, self._pass)
 

@@ -12,15 +12,12 @@ what a program may look at and replace: every function below is looked up
 among the globals of this module whenever it is needed.
 """
 
-import copyreg
-import heapq
 import os
 import select
 import socket
 import sys
 import time
 import warnings
-from _thread import RLock as _RLock
 from errno import (
     EAGAIN, EALREADY, EBADF, ECONNABORTED, ECONNRESET, EHOSTDOWN,
     EHOSTUNREACH, EINPROGRESS, EINVAL, EISCONN, ENETDOWN, ENETUNREACH,
@@ -86,11 +83,11 @@ def poll(timeout=0.0, map=None):
     if map is None:
         map = socket_map
     if _calls and id(map) in _calls:
-        timeout = _run_calls(timeout, map)
+        timeout = _before_pass(map, timeout)
     if map and not _events.serve(timeout, map, False):
         _select_pass(timeout, map)
     if _calls and id(map) in _calls:
-        _run_calls(None, map)
+        _after_pass(map)
 
 
 def poll2(timeout=0.0, map=None):
@@ -98,12 +95,12 @@ def poll2(timeout=0.0, map=None):
     if map is None:
         map = socket_map
     if _calls and id(map) in _calls:
-        timeout = _run_calls(timeout, map)
+        timeout = _before_pass(map, timeout)
     milliseconds = _milliseconds(timeout)
     if map and not _events.serve(milliseconds, map, True):
         _poll_pass(milliseconds, map)
     if _calls and id(map) in _calls:
-        _run_calls(None, map)
+        _after_pass(map)
 
 
 poll3 = poll2
@@ -136,6 +133,11 @@ def _select_pass(timeout, map):
             writing.append(fd)
         if readable or writable:
             watched.append(fd)
+    calls = _calls.get(id(map))
+    if calls is not None:
+        waker, timeout = calls.before_wait(timeout)
+        reading.append(waker)
+        watched.append(waker)
     if not watched:
         time.sleep(timeout)
         return
@@ -147,7 +149,7 @@ def _select_pass(timeout, map):
             (readable, read), (writable, write), (urgent, _exception)):
         for fd in fds:
             obj = map.get(fd)
-            if obj is None or obj is not channels[fd]:
+            if obj is None or obj is not channels.get(fd):
                 continue
             if fd in invalid:
                 readwrite(obj, select.POLLNVAL)
@@ -190,6 +192,10 @@ def _poll_pass(milliseconds, map):
             flags |= select.POLLOUT
         if flags:
             pollster.register(fd, flags)
+    calls = _calls.get(id(map))
+    if calls is not None:
+        waker, milliseconds = calls.before_wait(milliseconds, 1000)
+        pollster.register(waker, select.POLLIN)
     for fd, flags in pollster.poll(milliseconds):
         obj = map.get(fd)
         if obj is not None and obj is channels.get(fd):
@@ -206,7 +212,7 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
         map = socket_map
     one_pass = poll2 if use_poll and hasattr(select, 'poll') else poll
     if count is None:
-        while map:
+        while map or id(map) in _calls and _last_calls(map):
             one_pass(timeout, map)
     else:
         while map and count > 0:
@@ -253,6 +259,7 @@ class dispatcher(_asyncore.channel):
 
     # What is in C is not in the dictionary; nor are slots.
     def __getstate__(self):
+        import copyreg
         state = dict(vars(self))
         for name in (*copyreg._slotnames(type(self)), 'ac_in_buffer',
                      'incoming', 'producer_fifo', 'out_buffer'):
@@ -624,142 +631,50 @@ if os.name == 'posix':
 #
 # Not brought along by `from asyncore import *`.
 
-# By the map's id: calls to make; the event loop of others that serves it.
-_calls = {}
-_attachments = {}
-
-# Held where calls of other threads, or of a signal handler, could get lost.
-_calls_lock = _RLock()
+# By the map's id: the calls that its loop is to make, as _asyncore_calls has
+# them; the event loop of others that serves it.
+_calls = globals().get('_calls', {})
+_attachments = globals().get('_attachments', {})
 
 
-class _Calls:
-    """Calls that are to be made by the loop of a map, by time."""
-
-    def __init__(self, map):
-        self.map = map
-        self.heap = []
-        self.added = 0
-        self.waker = None
-
-    def add(self, when, call):
-        self.added += 1
-        heapq.heappush(self.heap, (when, self.added, call))
-        attachment = _attachments.get(id(self.map))
-        if attachment is not None:
-            attachment.touch()
-
-    def run(self):
-        """Make those that are due now; returns when the next one is."""
-        now = time.monotonic()
-        last = self.added
-        while self.heap and self.heap[0][0] <= now:
-            if self.heap[0][1] > last:
-                break
-            _, _, call = heapq.heappop(self.heap)
-            if not call.cancelled:
-                call.function(*call.args)
-        while self.heap and self.heap[0][2].cancelled:
-            heapq.heappop(self.heap)
-        return self.heap[0][0] if self.heap else None
-
-
-class _Call:
-    """A call that can be cancelled."""
-
-    __slots__ = ('function', 'args', 'cancelled')
-
-    def __init__(self, function, args):
-        self.function = function
-        self.args = args
-        self.cancelled = False
-
-    def cancel(self):
-        """Do not make it."""
-        self.cancelled = True
-
-
-class _Waker(dispatcher):
-    """The end of a socket pair by which other threads end the wait."""
-
-    def __init__(self, map):
-        ours, self.theirs = socket.socketpair()
-        self.theirs.setblocking(False)
-        dispatcher.__init__(self, ours, map)
-
-    def writable(self):
-        return False
-
-    def handle_read(self):
-        try:
-            self.recv(4096)
-        except BlockingIOError:
-            pass
-
-    def handle_close(self):
-        self.close()
-
-    def wake(self):
-        try:
-            self.theirs.send(b'.')
-        except OSError:
-            pass  # full: it is awake
-
-
-def _calls_of(map):
-    if map is None:
-        map = socket_map
-    return _calls.setdefault(id(map), _Calls(map))
-
-
-def _drop_calls(map, calls):
-    with _calls_lock:
-        if not calls.heap and calls.waker is None:
-            _calls.pop(id(map), None)
-        if calls.heap:  # a signal came
-            _calls[id(map)] = calls
-
-
-def _run_calls(timeout, map):
+def _before_pass(map, timeout):
     """Make the calls of a map that are due; returns how long to wait."""
-    calls = _calls[id(map)]
-    following = calls.run()
-    if following is None:
-        _drop_calls(map, calls)
-        return timeout
-    left = max(0.0, following - time.monotonic())
-    return left if timeout is None or timeout > left else timeout
+    calls = _calls.get(id(map))
+    return timeout if calls is None else calls.before_pass(timeout)
+
+
+def _after_pass(map):
+    """The same; None if there are no more calls."""
+    calls = _calls.get(id(map))
+    return None if calls is None else calls.after_pass()
+
+
+def _last_calls(map):
+    """The same if no channel is left; are there any now?"""
+    calls = _calls.get(id(map))
+    return calls is not None and calls.finish()
 
 
 def call_later(delay, function, *args, map=None):
     """Have the loop of a map call function(*args) after delay seconds.
 
     An exception of it leaves the loop.  Returns an object whose cancel()
-    prevents the call.  The loop does not wait for calls once its map is
-    empty.
+    prevents the call.  A loop() without a count, which ends when no channel
+    is left, does not wait for calls that are not due then: it cancels them.
     """
-    call = _Call(function, args)
-    with _calls_lock:
-        _calls_of(map).add(time.monotonic() + max(0.0, delay), call)
-    return call
+    import _asyncore_calls
+    return _asyncore_calls.add(globals(), map, function, args, delay)
 
 
 def call_soon_threadsafe(function, *args, map=None):
     """Have the loop of a map call function(*args) as soon as it can; from any
     thread, also while it waits.
 
-    The first call for a map, from the thread of its loop or before that runs,
-    adds a channel to it by which the others wake it; close_all() removes it.
+    Every call is made, in the order in which they come: where no loop is
+    running, or it is about to end, by the next.  They keep no loop running.
     """
-    call = _Call(function, args)
-    with _calls_lock:
-        calls = _calls_of(map)
-        if id(calls.map) not in _attachments and (
-                calls.waker is None or calls.waker._fileno is None):
-            calls.waker = _Waker(calls.map)
-        calls.add(time.monotonic(), call)
-    if calls.waker is not None:
-        calls.waker.wake()
-    return call
+    import _asyncore_calls
+    return _asyncore_calls.add(globals(), map, function, args)
 
 
 def backend(map=None):

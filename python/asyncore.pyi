@@ -139,12 +139,8 @@ class _Attachment:
     async def wait(self) -> None: ...
 
 class _Call:
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    cancelled: bool
-    def __init__(
-        self, function: Callable[..., Any], args: tuple[Any, ...]
-    ) -> None: ...
+    @property
+    def cancelled(self) -> bool: ...
     def cancel(self) -> None: ...
 
 def call_later(

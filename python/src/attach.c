@@ -16,6 +16,21 @@ registry_nudge(struct registry *reg)
     }
 }
 
+/* The next wait of the map is none.  From any thread: it may be waiting now.
+ */
+PyObject *
+events_wake(PyObject *self, PyObject *map)
+{
+    const struct events *ev = (struct events *)(void *)self;
+    struct registry *reg =
+        PyDict_CheckExact(map) ? registry_find_or_make(ev->st, map) : NULL;
+    if (reg != NULL && asyncore__map_check(reg->core) >= 0) {
+        atomic_store(&reg->core->woken, true);
+        reg->world.wake_signal(&reg->world, reg->core->wake_fd[1]);
+    }
+    Py_RETURN_NONE;
+}
+
 /* Bring the core up to date.  1, or 0: it cannot serve the map; or -1. */
 static int
 prepare(struct events *ev, struct registry *reg, bool use_poll)

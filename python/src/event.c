@@ -570,6 +570,9 @@ static PyMethodDef events_methods[] = {
     {"serve", FAST(events_serve), METH_FASTCALL,
      PyDoc_STR("serve($self, timeout, map, use_poll, /)\n--\n\n"
                "Serve a map for a pass, if the core can.")},
+    {"wake", events_wake, METH_O,
+     PyDoc_STR("wake($self, map, /)\n--\n\n"
+               "End the wait of another thread, or the next one.")},
     {"attach", events_attach, METH_O,
      PyDoc_STR("attach($self, map, /)\n--\n\n"
                "Have a map served from another loop; can the core do that?")},

@@ -60,7 +60,8 @@ registry_find_or_make(struct state *st, PyObject *map)
 
 /* ---- the wait ---- */
 
-/* No interest anywhere: the original sleeps, if it is to use select(). */
+/* No interest anywhere: the original sleeps, if it is to use select(), and
+ * complains of what is no time to sleep. */
 static int
 sleep_for(const struct events *ev, PyObject *timeout)
 {
@@ -421,7 +422,7 @@ run(struct events *ev, struct registry *reg, PyObject *timeout, int64_t ns,
     if (rc <= 0) {
         return rc;
     }
-    if (!use_poll && reg->armed == 0 && reg->ninvalid == 0) {
+    if (!use_poll && ns < 0 && reg->armed == 0 && reg->ninvalid == 0) {
         return sleep_for(ev, timeout) < 0 ? -1 : 1;
     }
     if (wait_for_events(reg, ns) < 0 || serve_ready(ev, reg) < 0) {

@@ -499,7 +499,7 @@ registry_free_all(struct state *st)
     }
 }
 
-/* Too many: the one that was made first and is not in use. */
+/* Room for one more: there goes who was made first, and is not in use. */
 static void
 evict(struct state *st)
 {
@@ -507,11 +507,12 @@ evict(struct state *st)
     size_t n = 0;
     for (struct registry *reg = st->registries; reg != NULL; reg = reg->next) {
         n++;
-        if (reg->depth == 0 && reg->attached == 0) {
+        if (reg->depth == 0 && reg->attached == 0 &&
+            !atomic_load(&reg->core->woken)) {
             oldest = reg;
         }
     }
-    if (n > MOST_REGISTRIES && oldest != NULL) {
+    if (n >= MOST_REGISTRIES && oldest != NULL) {
 #if PY_VERSION_HEX >= 0x030d0000
         dictwatch_remove(oldest); /* the map is alive, or we would know */
 #endif
@@ -545,10 +546,10 @@ registry_make(struct state *st, PyObject *map)
         PyMem_Free(reg);
         return NULL;
     }
+    evict(st);
     reg->next = st->registries;
     st->registries = reg;
     dictwatch_add(reg);
-    evict(st);
     return reg;
 }
 

@@ -681,6 +681,7 @@ void registry_free_all(struct state *st);
 PyObject *events_serve(PyObject *self, PyObject *const *args,
                        Py_ssize_t nargs);
 /* attach.c */
+PyObject *events_wake(PyObject *self, PyObject *map);
 PyObject *events_attach(PyObject *self, PyObject *map);
 PyObject *events_detach(PyObject *self, PyObject *map);
 PyObject *events_serve_attached(PyObject *self, PyObject *args);

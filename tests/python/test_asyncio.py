@@ -575,6 +575,24 @@ class AsyncioTest(kit.TestCase):
 
         self.run_loop(main)
 
+    def test_many_attached_maps(self):
+        """More than are kept of those that are not."""
+
+        async def main():
+            got = []
+            for number in range(40):
+                near, far = self.pair()
+                far.send(b"x")
+                map = {}
+                channel = kit.Reader(near, map)
+                channel.handle_read = lambda number=number: got.append(number)
+                channel.readable = lambda number=number: number not in got
+                self.enter(self.attach(map=map))
+            await until(lambda: len(got) == 40)
+            self.assertEqual(sorted(got), list(range(40)))
+
+        self.run_loop(main)
+
     def test_many_channels(self):
         async def main():
             server = EchoServer()

@@ -157,6 +157,7 @@ class WheelTest(unittest.TestCase):
             {
                 "_asyncore",
                 "_asyncore_asyncio.py",
+                "_asyncore_calls.py",
                 "_asyncore_main.py",
                 "asynchat-stubs/__init__.pyi",
                 "asynchat.py",
