@@ -233,7 +233,7 @@ set_in_dict(PyObject *self, enum field f, PyObject *value)
     return rc < 0 ? -1 : 1;
 }
 
-/* ---- to and fro ---- */
+/* ---- there and back ---- */
 
 int
 channel_expose(PyObject *self)

@@ -355,7 +355,7 @@ class AttributeTest(kit.TestCase):
         self.assertIsNone(gone())
 
     def test_counted(self):
-        """What is moved to and fro keeps its references."""
+        """What is moved there and back keeps its references."""
         import sys
 
         channel, _ = self.pair()
