@@ -23,6 +23,19 @@ struct pieces {
     size_t n, bytes;
 };
 
+/* Bytes stay what and where they are; of others, a view keeps them so. */
+static int
+view_of(PyObject *item, Py_buffer *view)
+{
+    if (!PyBytes_CheckExact(item)) {
+        return PyObject_GetBuffer(item, view, PyBUF_SIMPLE);
+    }
+    view->obj = NULL;
+    view->buf = PyBytes_AS_STRING(item);
+    view->len = PyBytes_GET_SIZE(item);
+    return 0;
+}
+
 static int
 gather(const struct fifo *q, struct pieces *p)
 {
@@ -33,7 +46,7 @@ gather(const struct fifo *q, struct pieces *p)
         if (!is_bytes_like(item)) {
             break;
         }
-        if (PyObject_GetBuffer(item, view, PyBUF_SIMPLE) < 0) {
+        if (view_of(item, view) < 0) {
             if (p->n > 0) {
                 PyErr_Clear(); /* of the first of a later attempt */
                 break;
