@@ -5,9 +5,11 @@
  * the change was made by add_channel and del_channel here, which do the same
  * to both.  Channels that can only change their interest by what is noticed
  * are told of in the `touched` list; so a pass costs what is ready. */
-#include <stdlib.h>
+#include "registry.h" /* first: Python says which system calls there are */
 
-#include "registry.h"
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 /* With fewer channels poll() is about as cheap as epoll, and forgets no
  * descriptor that was closed behind its channel.  With 50 a pass in which it
@@ -51,6 +53,42 @@ wait_epoll(struct asyncore__world *w, int epfd, void *events, int max,
     Py_BEGIN_ALLOW_THREADS rc =
         asyncore__kernel.epoll_wait(w, epfd, events, max, timeout);
     Py_END_ALLOW_THREADS return rc;
+}
+
+/* ---- … and with descriptors that are out of the way ---- */
+
+/* A program that closes and opens gets the number it expects; and one that has
+ * closed a descriptor behind its channel does not find ours there. */
+#define HIGH 512
+
+static int
+raise_fd(int fd)
+{
+    int high = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, HIGH) : -1;
+    if (high < 0) {
+        return fd; /* there are not so many */
+    }
+    close(fd);
+    return high;
+}
+
+static int
+create_epoll(struct asyncore__world *w)
+{
+    return raise_fd(asyncore__kernel.epoll_create(w));
+}
+
+static int
+open_wake(struct asyncore__world *w, int fd[2])
+{
+    int err = asyncore__kernel.wake_open(w, fd);
+    if (err < 0) {
+        return err;
+    }
+    bool one = fd[0] == fd[1];
+    fd[0] = raise_fd(fd[0]);
+    fd[1] = one ? fd[0] : raise_fd(fd[1]);
+    return err;
 }
 
 /* ---- the touched ---- */
@@ -536,6 +574,8 @@ registry_make(struct state *st, PyObject *map)
     reg->world = asyncore__kernel;
     reg->world.poll = wait_poll;
     reg->world.epoll_wait = wait_epoll;
+    reg->world.epoll_create = create_epoll;
+    reg->world.wake_open = open_wake;
     reg->touched_first = reg->touched_last = -1;
     int err =
         asyncore__map_create(fixed ? name : "poll", &reg->world, &reg->core);

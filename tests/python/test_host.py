@@ -491,6 +491,25 @@ class ProcessTest(kit.TestCase):
         self.assertEqual(result.stdout, "end\n", result.stderr)
 
 
+class DescriptorTest(kit.TestCase):
+    """A program that closes and opens gets the number it expects."""
+
+    @staticmethod
+    def next_number():
+        number = os.dup(0)
+        os.close(number)
+        return number
+
+    @kit.each_poller
+    def test_none_is_in_the_way(self):
+        channels = []
+        for count in (1, 40):  # served by poll(), and by epoll
+            while len(channels) < count:
+                channels.append(asyncore.dispatcher(self.pair()[0]))
+            before = self.next_number()
+            self.step(3)
+            self.assertEqual(self.next_number(), before)
+
 
 if __name__ == "__main__":
     kit.main()
