@@ -952,6 +952,48 @@ exit_now_loses_no_input(void **state)
     text_clear(&kit.trace);
 }
 
+/* What is left over has no memory to wait with in front of what comes. */
+static void
+exit_now_then_no_memory_is_the_end(void **state)
+{
+    (void)state;
+    struct talk *t = open_plain("t");
+    t->on_found = exit_now;
+    kit_write(t->peer, "one\r\ntwo\r\n", 10);
+    assert_int_equal(asyncore_loop(1, false, kit.map, 5), ASYNCORE_EXIT_NOW);
+    kit_write(t->peer, "three\r\n", 7);
+    kit_fail_alloc(1, 1000);
+    kit_pass();
+    kit_heal();
+    kit_pass();
+    assert_int_equal(t->failed.code, -ENOMEM);
+    assert_trace("t.found \"one\"\n"
+                 "t.error ENOMEM collect\n"
+                 "t.close ENOMEM\n"
+                 "t.destroy\n");
+}
+
+static int
+feed_more(struct talk *t)
+{
+    if (t->found == 1) {
+        kit_fail_alloc(1, 1000);
+        assert_int_equal(asynchat_feed(&t->chat, "three\r\n", 7), -ENOMEM);
+        kit_heal();
+    }
+    return 0;
+}
+
+static void
+feed_without_memory_takes_nothing(void **state)
+{
+    (void)state;
+    struct talk *t = open_plain("t");
+    t->on_found = feed_more;
+    talk_hear(t, "one\r\ntwo\r\n");
+    assert_trace("t.found \"one\"\nt.found \"two\"\n");
+}
+
 static void
 exit_now_then_closed(void **state)
 {
@@ -1623,6 +1665,8 @@ main(void)
         TALK_TEST(unread_is_what_nobody_has_seen),
         TALK_TEST(set_aside_in_found_goes_on_with_its_input),
         TALK_TEST(exit_now_loses_no_input),
+        TALK_TEST(exit_now_then_no_memory_is_the_end),
+        TALK_TEST(feed_without_memory_takes_nothing),
         TALK_TEST(exit_now_then_closed),
         TALK_TEST(exit_now_in_the_collector),
         TALK_TEST(exit_now_out_of_a_feed_by_hand),

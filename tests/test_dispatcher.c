@@ -568,6 +568,28 @@ connect_refused_is_an_error_and_the_end(void **state)
 }
 
 static void
+connect_refused_ends_after_an_error_that_leaves_the_loop(void **state)
+{
+    (void)state;
+    int held, rc = 0;
+    int port = kit_dead_port(&held);
+    struct chan *c = chan_socket("c", 0, AF_INET, SOCK_STREAM);
+    c->react[ON_ERROR] = react_exit_now;
+    assert_int_equal(asyncore_connect(D(c), "127.0.0.1", port), 0);
+    for (int i = 0; i < 1000 && rc == 0; i++) {
+        rc = asyncore_poll(0.01, kit.map);
+    }
+    assert_int_equal(rc, ASYNCORE_EXIT_NOW);
+    assert_int_equal(c->events[ON_CLOSE], 0);
+    kit_pass();
+    assert_int_equal(c->events[ON_ERROR], 1);
+    assert_int_equal(c->events[ON_CLOSE], 1);
+    assert_int_equal(c->reason, -ECONNREFUSED);
+    assert_int_equal(c->destroyed, 1);
+    close(held);
+}
+
+static void
 connect_again_is_ealready_or_eisconn(void **state)
 {
     (void)state;
@@ -1706,6 +1728,7 @@ main(void)
         KIT_TEST(connect_that_fails_at_once_says_why),
         KIT_TEST(connect_to_a_full_unix_backlog_is_ebusy),
         KIT_TEST(connect_refused_is_an_error_and_the_end),
+        KIT_TEST(connect_refused_ends_after_an_error_that_leaves_the_loop),
         KIT_TEST(connect_again_is_ealready_or_eisconn),
         KIT_TEST(connect_interrupted_by_a_signal_goes_on),
         KIT_TEST(datagrams_go_and_come_with_addresses),

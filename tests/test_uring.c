@@ -213,6 +213,48 @@ peeking_takes_nothing(void **state)
     close(peer);
 }
 
+static void
+datagram_call_finds_what_is_there(void **state)
+{
+    (void)state;
+    char buf[8] = "";
+    int peer;
+    struct asyncore_addr from;
+    struct chan *c = tcp_chan("c", 0, &peer);
+    c->react[ON_READ] = react_nothing;
+    say(c, peer, "abc");
+    kit_pass();
+    assert_int_equal(held(c), 3);
+    assert_int_equal(asyncore_recvfrom(D(c), buf, 2, &from), 2);
+    assert_int_equal(from.len, 0); /* a stream has none */
+    assert_int_equal(asyncore_recvfrom(D(c), buf + 2, 2, &from), 1);
+    assert_memory_equal(buf, "abc", 3);
+    text_clear(&kit.trace);
+    close(peer);
+}
+
+static void
+error_that_has_come_in_is_the_sockets(void **state)
+{
+    (void)state;
+    int peer, code = 0;
+    struct chan *c = tcp_chan("c", 0, &peer);
+    struct asyncore__world *w = kit.map->world;
+    c->react[ON_READ] = react_nothing;
+    say(c, peer, "abc");
+    kit_reset(peer);
+    await(D(c)->fd, 0);
+    kit_pass();
+    assert_int_equal(conn(c)->end, -ECONNRESET); /* behind what there is */
+    assert_int_equal(w->getsockopt(w, D(c)->fd, SOL_SOCKET, SO_ERROR, &code),
+                     0);
+    assert_int_equal(code, ECONNRESET);
+    assert_int_equal(w->getsockopt(w, D(c)->fd, SOL_SOCKET, SO_ERROR, &code),
+                     0);
+    assert_int_equal(code, 0); /* once */
+    text_clear(&kit.trace);
+}
+
 /* ---- the end ---- */
 
 static void
@@ -506,6 +548,102 @@ sends_that_fall_short_go_on_in_order(void **state)
     close(peer);
 }
 
+/* Fill it, and what is on its way; returns how much that was. */
+static size_t
+stuff(int fd, int peer)
+{
+    const int size = 64 * 1024;
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
+    size_t n = 0;
+    for (int quiet = 0; quiet < 100; quiet++) {
+        size_t more = kit_fill(fd);
+        n += more;
+        quiet = more > 0 ? 0 : quiet;
+        sched_yield();
+    }
+    return n;
+}
+
+enum {
+    MANY = 80,
+    HALF = 2000
+};
+static struct chan *many[MANY];
+
+/* Of each the second is added to the first, which is not the last that was
+ * staged any more: it moves.  There is less room than that takes. */
+static int
+react_send_to_many(struct chan *c)
+{
+    char data[HALF];
+    react_read(c);
+    for (size_t from = 0; from < 3 * HALF; from += HALF) {
+        kit_bytes(data, from, sizeof data);
+        for (int i = 0; i < MANY; i++) {
+            assert_int_equal(asyncore_send(D(many[i]), data, sizeof data),
+                             sizeof data);
+        }
+    }
+    return 0;
+}
+
+static void
+sends_to_many_in_turn_are_in_order(void **state)
+{
+    (void)state;
+    int peer[MANY], first;
+    assert_true((size_t)MANY * 3 * HALF > URING_ARENA);
+    assert_true((size_t)3 * HALF > URING_STAGE_MOST);
+    struct chan *c = tcp_chan("c", 0, &first);
+    c->react[ON_READ] = react_send_to_many;
+    for (int i = 0; i < MANY; i++) {
+        many[i] = tcp_sender(0, &peer[i]);
+    }
+    say(c, first, "x");
+    kit_pass();
+    for (int i = 0; i < MANY; i++) {
+        struct text got = {0};
+        RUN_UNTIL(kit_drain(peer[i], &got) && got.len >= 3 * HALF);
+        assert_int_equal(got.len, 3 * HALF);
+        for (size_t n = 0; n < got.len; n++) {
+            assert_int_equal(got.at[n], kit_byte(n));
+        }
+        text_clear(&got);
+        close(peer[i]);
+    }
+    text_clear(&kit.trace);
+    close(first);
+}
+
+static int
+react_answer_and_close_when_done(struct chan *c)
+{
+    react_answer(c);
+    return asyncore_close_when_done(D(c));
+}
+
+static void
+what_falls_short_before_the_end_arrives_before_it(void **state)
+{
+    (void)state;
+    int peer;
+    struct text got = {0};
+    struct chan *c = tcp_sender(3, &peer);
+    c->react[ON_READ] = react_answer_and_close_when_done;
+    say(c, peer, "x");
+    size_t filled = stuff(D(c)->fd, peer);
+    kit_pass();
+    assert_int_equal(asyncore_output_size(D(c)), 30);
+    RUN_UNTIL(!kit_drain(peer, &got));
+    assert_int_equal(got.len, filled + 30);
+    assert_memory_equal(got.at + filled, "012345678901234567890123456789", 30);
+    close(peer);
+    RUN_UNTIL(c->destroyed);
+    text_clear(&got);
+    text_clear(&kit.trace);
+}
+
 static int
 react_answer_and_close(struct chan *c)
 {
@@ -615,23 +753,6 @@ sends_around_a_prepare_are_all_sent(void **state)
     text_clear(&got);
     text_clear(&kit.trace);
     close(peer);
-}
-
-/* Fill it, and what is on its way; returns how much that was. */
-static size_t
-stuff(int fd, int peer)
-{
-    const int size = 64 * 1024;
-    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
-    setsockopt(peer, SOL_SOCKET, SO_RCVBUF, &size, sizeof size);
-    size_t n = 0;
-    for (int quiet = 0; quiet < 100; quiet++) {
-        size_t more = kit_fill(fd);
-        n += more;
-        quiet = more > 0 ? 0 : quiet;
-        sched_yield();
-    }
-    return n;
 }
 
 static int
@@ -901,6 +1022,8 @@ main(void)
         KIT_TEST(what_is_not_wanted_is_kept_and_no_more_taken),
         KIT_TEST(large_pieces_are_read_from_the_kernel_small_ones_in_advance),
         KIT_TEST(peeking_takes_nothing),
+        KIT_TEST(datagram_call_finds_what_is_there),
+        KIT_TEST(error_that_has_come_in_is_the_sockets),
         KIT_TEST(close_is_seen_at_once),
         KIT_TEST(close_with_bytes_unread_is_a_reset),
         KIT_TEST(close_with_bytes_not_looked_at_is_a_reset),
@@ -912,6 +1035,8 @@ main(void)
         KIT_TEST(direct_io_leaves_the_bytes_in_the_kernel),
         KIT_TEST(sends_of_a_pass_are_one_entry),
         KIT_TEST(sends_that_fall_short_go_on_in_order),
+        KIT_TEST(sends_to_many_in_turn_are_in_order),
+        KIT_TEST(what_falls_short_before_the_end_arrives_before_it),
         KIT_TEST(what_was_sent_before_the_end_arrives_before_it),
         KIT_TEST(sends_of_which_some_were_taken_are_sent_once),
         KIT_TEST(sends_around_a_prepare_are_all_sent),
