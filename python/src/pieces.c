@@ -18,7 +18,9 @@
 /* At most so many in a set, … */
 #define PIECES ((size_t)64)
 /* … of so many bytes together, … */
-#define PIECES_BYTES ((size_t)256 * 1024)
+#define PIECES_BYTES ((size_t)512 * 1024)
+/* … none of them shorter: then the bytes are copied; … */
+#define SHORTEST ((size_t)4096)
 /* … and so many sets that wait to be used, each with its length. */
 #define SETS 2
 
@@ -37,12 +39,11 @@ pieces_fit(size_t size)
     return size <= PIECES_BYTES / 2; /* else there is nothing to gain */
 }
 
-/* Objects that are shorter are not worth it: their bytes are copied. */
 static size_t
-rounded(size_t size)
+count(size_t size)
 {
-    const size_t least = PIECES_BYTES / PIECES;
-    return size > least ? size : least;
+    size_t n = PIECES_BYTES / size;
+    return n < PIECES ? n : PIECES;
 }
 
 /* ---- a set ---- */
@@ -83,7 +84,7 @@ put_new(struct pieces *p, size_t i)
 static void
 fill_up(struct pieces *p)
 {
-    while (p->n < PIECES_BYTES / p->size && put_new(p, p->n)) {
+    while (p->n < count(p->size) && put_new(p, p->n)) {
         p->n++;
     }
 }
@@ -182,7 +183,7 @@ pieces_give(struct state *st, struct pieces *p)
 struct pieces *
 pieces_peek(struct state *st, int fd, size_t size, size_t *ret_len)
 {
-    struct pieces *p = take(st, rounded(size));
+    struct pieces *p = take(st, size > SHORTEST ? size : SHORTEST);
     if (p == NULL) {
         return NULL;
     }
