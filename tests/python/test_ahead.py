@@ -7,7 +7,9 @@ of every send that has returned.
 """
 
 import array
+import collections
 import fcntl
+import gc
 import itertools
 import os
 import select
@@ -234,6 +236,7 @@ class BulkTest(kit.TestCase):
     """Much has come in, of which a handler gets a piece at a time."""
 
     SIZE = 8192
+    kept = collections.deque(maxlen=3)
     DATA = b"".join(b"%07d\n" % i for i in range(12_000))
 
     def bulk(self, kind=Scripted, data=DATA, map=None):
@@ -502,8 +505,13 @@ class BulkTest(kit.TestCase):
     # ---- memory ----
 
     def read_in_pieces(self, size):
+        """Each round replaces what the program has kept of the last."""
         channel, _ = self.bulk()
-        channel.script = lambda channel: channel.recv(size)
+
+        def script(channel):
+            self.kept.append(channel.recv(size))
+
+        channel.script = script
         self.drain(channel)
         channel.close()
 
@@ -519,13 +527,27 @@ class BulkTest(kit.TestCase):
         self.assertLess(most, 2 * 10 ** 6)
 
     @kit.each_poller
+    def test_level(self):
+        """Once as much as is needed is there, nothing more is."""
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        traced = []
+        for _ in range(6):
+            for _ in range(5):
+                self.read_in_pieces(self.SIZE)
+            gc.collect()
+            traced.append(tracemalloc.get_traced_memory()[0])
+        grown = [after - before for before, after in zip(traced, traced[1:])]
+        self.assertLess(min(grown), 4096)
+
+    @kit.each_poller
     def test_many_sizes(self):
         """No size has memory of its own that stays."""
         tracemalloc.start()
         self.addCleanup(tracemalloc.stop)
         for size in range(4096, 131_072, 4096):
             self.read_in_pieces(size)
-        self.assertLess(tracemalloc.get_traced_memory()[0], 2 ** 20)
+        self.assertLess(tracemalloc.get_traced_memory()[0], 2 ** 21)
 
 
 class EchoTest(kit.TestCase):
