@@ -15,10 +15,11 @@
 #include "state.h"
 
 #if PY_VERSION_HEX >= 0x030b0000
+#include <internal/pycore_dict.h>
 #include <internal/pycore_object.h>
+#define KNOWN_KEYS
 #endif
 #if PY_VERSION_HEX >= 0x030b0000 && PY_VERSION_HEX < 0x030d0000
-#include <internal/pycore_dict.h>
 #define SHARED_VALUES
 #endif
 
@@ -192,6 +193,33 @@ instance_begin(PyObject *self)
     return rc;
 }
 
+#ifdef KNOWN_KEYS
+
+/* To run over more is not cheaper than to look it up. */
+#define FEW_KEYS 12
+
+/* Is the name surely none of the dictionary's? */
+static bool
+lacks(PyObject *dict, PyObject *name)
+{
+    PyDictKeysObject *keys = ((PyDictObject *)(void *)dict)->ma_keys;
+    Py_ssize_t n = keys->dk_nentries;
+    if (keys->dk_kind == DICT_KEYS_GENERAL || n > FEW_KEYS) {
+        return false;
+    }
+    Py_hash_t hash = ((PyASCIIObject *)(void *)name)->hash;
+    const PyDictUnicodeEntry *entries = DK_UNICODE_ENTRIES(keys);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        const PyASCIIObject *key = (const void *)entries[i].me_key;
+        if (key != NULL && key->hash == hash) {
+            return false;
+        }
+    }
+    return true;
+}
+
+#endif
+
 PyObject *
 instance_get(const struct klass *k, PyObject *self, PyObject *name)
 {
@@ -199,6 +227,11 @@ instance_get(const struct klass *k, PyObject *self, PyObject *name)
     if (dict != NULL) {
 #ifdef OWN_KEYS
         ((struct klass *)(uintptr_t)k)->has_dicts = true;
+#endif
+#ifdef KNOWN_KEYS
+        if (lacks(dict, name)) {
+            return NULL;
+        }
 #endif
         /* Names are interned and have their hash: this cannot fail. */
         return PyDict_GetItemWithError(dict, name);
