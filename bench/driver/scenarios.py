@@ -123,6 +123,17 @@ def _python(name, load, lines=False, **more):
 
 _MANY = {"resident": True, "old_style": ("poll",)}
 
+
+def _overriding(active):
+    """All are asked in each pass, which serves as many as are active."""
+    return Scenario(
+        f"own readable() and writable(), {active} active, 1000 idle",
+        "python overriding",
+        f"--connections {active} --idle 1000",
+        **_MANY,
+    )
+
+
 PYTHON = [
     _python("echo 64 B at 50", "--connections 50", short=True),
     _python("echo 64 B at 8000", "--connections 8000", **_MANY),
@@ -145,12 +156,7 @@ PYTHON = [
         lines=True,
         **_MANY,
     ),
-    Scenario(
-        "own readable() and writable(), 50 active, 1000 idle",
-        "python overriding",
-        "--connections 50 --idle 1000",
-        **_MANY,
-    ),
+    *map(_overriding, (1, 50)),
 ]
 
 
