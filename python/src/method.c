@@ -49,6 +49,16 @@ methods_learn(struct klass *k)
     }
 }
 
+/* What PyObject_Vectorcall() does beside is to look for mistakes of functions
+ * in C. */
+static PyObject *
+invoke(PyObject *f, PyObject *const *args, size_t nargs)
+{
+    return PyFunction_Check(f) ? ((PyFunctionObject *)(void *)f)
+                                     ->vectorcall(f, args, nargs, NULL)
+                               : PyObject_Vectorcall(f, args, nargs, NULL);
+}
+
 PyObject *
 method_call(const struct klass *k, PyObject *obj, enum method m, PyObject *arg)
 {
@@ -60,7 +70,7 @@ method_call(const struct klass *k, PyObject *obj, enum method m, PyObject *arg)
     }
     PyObject *args[] = {obj, arg};
     Py_INCREF(f); /* it may replace itself */
-    PyObject *result = PyObject_Vectorcall(f, args, arg == NULL ? 1 : 2, NULL);
+    PyObject *result = invoke(f, args, arg == NULL ? 1 : 2);
     Py_DECREF(f);
     return result;
 }
