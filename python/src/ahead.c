@@ -8,7 +8,8 @@
  * being copied again (MSG_TRUNC).  Before the program can get at the socket in
  * any other way, exactly what it has got is taken; so it never finds anything
  * missing there, whatever it does with it: TLS, another process.  Who has the
- * socket object besides the channel gets none of this. */
+ * socket object besides the channel gets none of this.  (Only who reads from
+ * the descriptor by a number that he has noted before could tell.) */
 #include <sys/socket.h>
 
 #include "state.h"

@@ -158,6 +158,19 @@ class ReadingTest(kit.TestCase):
             self.assertEqual(seen, [b"0123456789"])
 
     @kit.each_poller
+    def test_numbers(self):
+        """The number of the descriptor comes from the channel."""
+        def script(channel):
+            first = channel.recv(2)
+            second = os.read(channel._fileno, 2)
+            third = channel.recv(2)
+            key = [k for k, v in channel._map.items() if v is channel][0]
+            return first + second + third + os.read(key, 2) + channel.recv(9)
+
+        for seen, _, _ in self.run_handler(script):
+            self.assertEqual(seen, [b"0123456789"])
+
+    @kit.each_poller
     def test_makefile(self):
         def script(channel):
             first = channel.recv(2)
