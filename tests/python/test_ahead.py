@@ -369,6 +369,27 @@ class BulkTest(kit.TestCase):
         self.check(channel)
 
     @kit.each_poller
+    def test_threads(self):
+        """Each has a map of its own, and all read at once."""
+        interval = sys.getswitchinterval()
+        self.addCleanup(sys.setswitchinterval, interval)
+        sys.setswitchinterval(1e-6)
+        blocks = [self.DATA[i:] for i in range(6)]
+        channels = [self.bulk(data=block, map={})[0] for block in blocks]
+        for channel in channels:
+            self.addCleanup(channel.close)
+        threads = [
+            threading.Thread(target=self.drain, args=(channel,))
+            for channel in channels
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(kit.PATIENCE)
+        for channel, block in zip(channels, blocks):
+            self.check(channel, block)
+
+    @kit.each_poller
     def test_exception(self):
         class Odd(Exception):
             pass
