@@ -144,6 +144,10 @@ interest_apply(struct registry *reg, uint64_t last)
     int next = -1;
     for (int fd = reg->touched_first; fd >= 0; fd = next) {
         struct watch *w = reg->by_fd[fd];
+        if (w == NULL || !w->touched) {
+            break; /* a finaliser has taken it out: the rest in the next pass
+                    */
+        }
         next = w->after;
         if (w->seq > last) {
             continue;

@@ -117,7 +117,7 @@ struct ready {
 struct batch {
     struct registry *reg;
     struct ready *at;
-    size_t n;
+    size_t n, most;
     uint64_t version; /* of the map, as it was then */
     struct ready few[32];
 };
@@ -149,18 +149,96 @@ batch_sort(struct batch *b)
     }
 }
 
-/* Take what the core has reported; files are always ready. */
+/* Who is in the map under a descriptor; borrowed; NULL without exception, but
+ * for what keys of other types raise. */
+static PyObject *
+now_under(const struct registry *reg, int fd)
+{
+    PyObject *key = PyLong_FromLong(fd);
+    PyObject *now =
+        key != NULL ? PyDict_GetItemWithError(reg->map, key) : NULL;
+    Py_XDECREF(key);
+    return now;
+}
+
+/* Since the map was read, predicates and other threads have run: who is out
+ * of it may be gone for good. */
+static int
+batch_add_present(struct batch *b, int fd, unsigned mask)
+{
+    const struct registry *reg = b->reg;
+    PyObject *now = NULL;
+    bool same = dictwatch_version(reg) == reg->version;
+    if (!same) {
+        now = now_under(reg, fd);
+        if (now == NULL && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    const struct watch *w = reg->by_fd[fd];
+    if (w != NULL && b->n < b->most && (same || watch_object(w) == now)) {
+        batch_add(b, w, mask);
+    }
+    return 0;
+}
+
+/* What the core has reported. */
+static int
+batch_add_ready(struct batch *b)
+{
+    struct asyncore_map *core = b->reg->core;
+    int rc = 0;
+    for (size_t i = 0; i < core->nready && rc == 0; i++) {
+        if (core->ready[i].fd == core->wake_fd[0]) {
+            asyncore__calls_woken(core);
+            continue;
+        }
+        rc = batch_add_present(b, core->ready[i].fd, core->ready[i].mask);
+    }
+    core->nready = 0;
+    return rc;
+}
+
+static int
+batch_add_always(struct batch *b)
+{
+    const struct asyncore_map *core = b->reg->core;
+    int rc = 0;
+    for (size_t i = 0; i < core->nalways && rc == 0; i++) {
+        int fd = core->always[i];
+        unsigned armed = core->slots[fd].armed;
+        rc = batch_add_present(b, fd, armed & ~(unsigned)ASYNCORE__PRI);
+    }
+    return rc;
+}
+
+static int
+batch_add_invalid(struct batch *b)
+{
+    struct registry *reg = b->reg;
+    int rc = 0;
+    for (size_t i = 0; i < reg->ninvalid; i++) {
+        struct watch *w = reg->invalid[i];
+        w->invalid = false;
+        registry_touch(w);
+        rc = rc == 0 ? batch_add_present(b, w->fd, ASYNCORE__NVAL) : rc;
+    }
+    reg->ninvalid = 0;
+    return rc;
+}
+
+/* All that is to be told; files are always ready. */
 static int
 batch_fill(struct batch *b)
 {
     struct registry *reg = b->reg;
     struct asyncore_map *core = reg->core;
-    size_t most = core->nready + core->nalways + reg->ninvalid;
+    b->most = core->nready + core->nalways + reg->ninvalid;
     b->n = 0;
     b->at = b->few;
     b->version = reg->version;
-    if (most > sizeof b->few / sizeof *b->few) {
-        b->at = PyMem_Malloc(most * sizeof *b->at);
+    if (b->most > sizeof b->few / sizeof *b->few) {
+        b->at = PyMem_Malloc(b->most * sizeof *b->at);
     }
     if (b->at == NULL) {
         b->at = b->few;
@@ -168,25 +246,10 @@ batch_fill(struct batch *b)
         PyErr_NoMemory();
         return -1;
     }
-    for (size_t i = 0; i < core->nready; i++) {
-        if (core->ready[i].fd == core->wake_fd[0]) {
-            asyncore__calls_woken(core);
-            continue;
-        }
-        batch_add(b, reg->by_fd[core->ready[i].fd], core->ready[i].mask);
+    if (batch_add_ready(b) < 0 || batch_add_always(b) < 0 ||
+        batch_add_invalid(b) < 0) {
+        return -1;
     }
-    core->nready = 0;
-    for (size_t i = 0; i < core->nalways; i++) {
-        int fd = core->always[i];
-        unsigned armed = core->slots[fd].armed;
-        batch_add(b, reg->by_fd[fd], armed & ~(unsigned)ASYNCORE__PRI);
-    }
-    for (size_t i = 0; i < reg->ninvalid; i++) {
-        reg->invalid[i]->invalid = false;
-        registry_touch(reg->invalid[i]);
-        batch_add(b, reg->invalid[i], ASYNCORE__NVAL);
-    }
-    reg->ninvalid = 0;
     batch_sort(b);
     return 0;
 }
@@ -216,12 +279,7 @@ is_there(const struct batch *b, const struct ready *r)
     if (dictwatch_version(reg) == b->version) {
         return 1;
     }
-    PyObject *key = PyLong_FromLong(r->fd);
-    if (key == NULL) {
-        return -1;
-    }
-    PyObject *now = PyDict_GetItemWithError(reg->map, key);
-    Py_DECREF(key);
+    const PyObject *now = now_under(reg, r->fd);
     return now == NULL && PyErr_Occurred() ? -1 : now == r->obj;
 }
 
@@ -394,7 +452,7 @@ serve_ready(struct events *ev, struct registry *reg)
 {
     struct batch b;
     b.reg = reg; /* not all of it: it is large */
-    b.n = 0;
+    b.n = b.most = 0;
     b.at = b.few;
     bool use_poll = reg->use_poll;
     int rc = look_again(reg, reg->core->nready == 0);

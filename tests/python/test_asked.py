@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import sys
+import threading
 import types
 import weakref
 
@@ -41,6 +42,27 @@ class Own(asyncore.dispatcher):
     def writable(self):
         self.calls.append("writable")
         return self.wants_write
+
+
+class Object:
+    """No channel, but it can be served as one."""
+
+    accepting = False
+
+    def __init__(self, served):
+        self.served = served
+
+    def readable(self):
+        return True
+
+    def writable(self):
+        return False
+
+    def handle_read_event(self):
+        self.served.append("read")
+
+    def handle_close(self):
+        self.served.append("close")
 
 
 ASKED = ["readable", "writable"]
@@ -385,6 +407,23 @@ class FoundTest(AskedTest):
         self.assertEqual(channel.taken(), READ)
         self.assertEqual(Looking.looked, ASKED * 2)
 
+    @kit.each_poller
+    def test_look_up_of_what_is_not_overridden(self):
+        class Deaf(asyncore.dispatcher):
+            def __getattribute__(self, name):
+                if name in ("readable", "writable"):
+                    return lambda: False
+                return object.__getattribute__(self, name)
+
+            handle_read = kit.Recorder.handle_read
+
+        for n in (0, MANY):
+            self.channels(n=n)
+            channel = self.ready(Deaf)
+            channel.calls = []
+            self.step()
+            self.assertEqual(channel.calls, [])
+
     def test_look_up_of_what_is_missing(self):
         """__getattr__ is for what is not found, and that is."""
 
@@ -501,6 +540,43 @@ class DoingTest(AskedTest):
         self.assertEqual(there, [True])
         gc.collect()
         self.assertIsNone(gone())
+
+    @kit.each_poller
+    def test_drops_an_object(self):
+        """No channel of ours, and ready: its place is still known, but there
+        is nobody any more."""
+        for n in (1, MANY):
+            channels = self.channels(Doing, n)
+            near, far = self.pair()
+            far.send(b"x")
+            served = []
+            asyncore.socket_map[near.fileno()] = Object(served)
+            self.step()
+            self.assertEqual(served, ["read"])
+            channels[0].action = functools.partial(
+                asyncore.socket_map.pop, near.fileno()
+            )
+            self.step()
+            self.assertEqual(served, ["read"])
+            self.clean()
+
+    @kit.each_poller
+    def test_thread_drops_an_object(self):
+        """While it is waited for."""
+        near, far = self.pair()
+        served = []
+        asyncore.socket_map[near.fileno()] = Object(served)
+        self.step()
+
+        def drop():
+            asyncore.socket_map.clear()
+            far.send(b"x")
+
+        thread = threading.Timer(0.1, drop)
+        thread.start()
+        self.step(timeout=kit.PATIENCE)
+        thread.join()
+        self.assertEqual(served, [])
 
     @kit.each_poller
     def test_runs_a_pass(self):
