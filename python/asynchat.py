@@ -75,7 +75,7 @@ class async_chat(asyncore.dispatcher):
     get_terminator = _asyncore.chat_get_terminator
     handle_read = _asyncore.chat_handle_read
 
-    def _handle_read(self):
+    def __handle_read(self):
         """The same where the buffers are another's."""
         try:
             data = self.recv(self.ac_in_buffer_size)
@@ -91,38 +91,38 @@ class async_chat(asyncore.dispatcher):
         while self.ac_in_buffer and _life(self) == life:
             terminator = self.get_terminator()
             if not terminator:
-                self._take(len(self.ac_in_buffer))
+                self.__take(len(self.ac_in_buffer))
             elif isinstance(terminator, int):
-                self._take_counted(terminator)
-            elif not self._take_delimited(terminator):
+                self.__take_counted(terminator)
+            elif not self.__take_delimited(terminator):
                 break
 
-    def _take(self, length, skip=0):
+    def __take(self, length, skip=0):
         """Hand on the first bytes of the buffer, and skip some."""
         buffer = self.ac_in_buffer
         self.ac_in_buffer = buffer[length + skip:]
         if length:
             self.collect_incoming_data(buffer[:length])
 
-    def _take_counted(self, wanted):
+    def __take_counted(self, wanted):
         length = len(self.ac_in_buffer)
         if length < wanted:
             self.terminator = self.terminator - length
-            self._take(length)
+            self.__take(length)
         else:
             self.terminator = 0
-            self._take(wanted)
+            self.__take(wanted)
             self.found_terminator()
 
-    def _take_delimited(self, terminator):
+    def __take_delimited(self, terminator):
         """Returns False if the rest may be the beginning of one."""
         at = self.ac_in_buffer.find(terminator)
         if at >= 0:
-            self._take(at, len(terminator))
+            self.__take(at, len(terminator))
             self.found_terminator()
             return True
         held = find_prefix_at_end(self.ac_in_buffer, terminator)
-        self._take(len(self.ac_in_buffer) - held)
+        self.__take(len(self.ac_in_buffer) - held)
         return not held
 
     # ---- output ----
@@ -142,41 +142,41 @@ class async_chat(asyncore.dispatcher):
 
     initiate_send = _asyncore.chat_initiate_send
 
-    def _initiate_send(self):
+    def __initiate_send(self):
         """The same where the queue is another's."""
         while self.producer_fifo and self.connected:
             first = self.producer_fifo[0]
             if not first:
-                if self._drop_empty(first):
+                if self.__drop_empty(first):
                     return
                 continue
             size = self.ac_out_buffer_size
             try:
                 data = first[:size]
             except TypeError:
-                self._ask_producer(first)
+                self.__ask_producer(first)
                 continue
             if isinstance(data, str) and self.use_encoding:
                 data = self.producer_fifo[0] = bytes(first, self.encoding)
                 continue
-            self._send_first(first, data)
+            self.__send_first(first, data)
             return
 
-    def _drop_empty(self, first):
+    def __drop_empty(self, first):
         """Drop the first item; returns whether it was the end of all."""
         del self.producer_fifo[0]
         if first is None:
             self.handle_close()
         return first is None
 
-    def _ask_producer(self, producer):
+    def __ask_producer(self, producer):
         data = producer.more()
         if data:
             self.producer_fifo.appendleft(data)
         elif self.producer_fifo and self.producer_fifo[0] is producer:
             del self.producer_fifo[0]
 
-    def _send_first(self, first, data):
+    def __send_first(self, first, data):
         try:
             sent = self.send(data)
         except OSError:

@@ -222,10 +222,14 @@ def loop(timeout=30.0, use_poll=False, map=None, count=None):
 
 # ---- channels -------------------------------------------------------------
 
+# Attributes that are no instance's, but made when somebody looks.
+_COMPUTED = 'ac_in_buffer', 'incoming', 'producer_fifo', 'out_buffer'
+
+
 class dispatcher(_asyncore.channel):
     """A socket and what is done with its events."""
 
-    _events = _events
+    __events = _events
 
     # What is in C comes there if somebody asks for it.
     __dict__ = vars(_asyncore.channel)['__dict__']
@@ -261,8 +265,7 @@ class dispatcher(_asyncore.channel):
     def __getstate__(self):
         import copyreg
         state = dict(vars(self))
-        for name in (*copyreg._slotnames(type(self)), 'ac_in_buffer',
-                     'incoming', 'producer_fifo', 'out_buffer'):
+        for name in (*copyreg._slotnames(type(self)), *_COMPUTED):
             try:
                 state[name] = getattr(self, name)
             except AttributeError:
@@ -270,8 +273,18 @@ class dispatcher(_asyncore.channel):
         return state
 
     def __setstate__(self, state):
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
+        import copyreg
+        slots = None
+        if isinstance(state, tuple) and len(state) == 2:
+            state, slots = state
+        for name, value in (state or {}).items():
+            # The others may be behind properties that cannot be set.
+            if name in _COMPUTED or name in copyreg._slotnames(type(self)):
+                object.__setattr__(self, name, value)
+            else:
+                vars(self)[name] = value
+        for name, value in (slots or {}).items():
+            setattr(self, name, value)
 
     def __repr__(self):
         cls = type(self)
@@ -450,7 +463,7 @@ class dispatcher(_asyncore.channel):
         sock.close()
         self.log_info('unhandled accepted event', 'warning')
 
-    def _back_off(self):
+    def __back_off(self):
         """There is no descriptor for a connection: those that wait, wait."""
         if not isinstance(vars(self).get('readable'), _Rest):
             self.log_info('%s: accepting again in %g s'
@@ -477,7 +490,7 @@ class dispatcher_with_send(dispatcher):
         dispatcher.__init__(self, sock, map)
         self.out_buffer = b''
 
-    def _initiate_send(self):
+    def __initiate_send(self):
         """The same where out_buffer, or dispatcher.send, is another's."""
         sent = dispatcher.send(self, self.out_buffer[:65536])
         self.out_buffer = self.out_buffer[sent:]

@@ -41,9 +41,12 @@ attribute_set_name(PyObject *self, PyObject *args)
         return NULL;
     }
     struct attribute *a = (struct attribute *)self;
+    if (a->name != NULL) {
+        Py_RETURN_NONE; /* what a class has borrowed remains its owner's */
+    }
     Py_INCREF(name);
     PyUnicode_InternInPlace(&name);
-    Py_XSETREF(a->name, name);
+    a->name = name;
     a->field = field_named(state_of_type(Py_TYPE(self)), name);
     Py_RETURN_NONE;
 }
@@ -53,9 +56,10 @@ static PyObject *
 get_default(struct attribute *a, PyObject *obj, PyObject *type)
 {
     if (a->value == NULL) {
-        const char *name = ((PyTypeObject *)type)->tp_name;
-        PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '%U'",
-                     name, a->name);
+        const char *name =
+            PyType_Check(type) ? ((PyTypeObject *)type)->tp_name : "?";
+        PyErr_Format(PyExc_AttributeError, "'%s' object has no attribute '%V'",
+                     name, a->name, "?");
         return NULL;
     }
     descrgetfunc get = Py_TYPE(a->value)->tp_descr_get;
@@ -83,7 +87,7 @@ static PyObject *
 attribute_get(PyObject *self, PyObject *obj, PyObject *type)
 {
     struct attribute *a = (struct attribute *)self;
-    if (obj == NULL || a->name == NULL) {
+    if (obj == NULL || a->name == NULL || !has_channel_layout(obj)) {
         return get_default(a, obj, type);
     }
     if (event_has_deferred(channel_of(obj)) && event_flush(obj) < 0) {
@@ -141,6 +145,11 @@ attribute_set(PyObject *self, PyObject *obj, PyObject *value)
 {
     struct attribute *a = (struct attribute *)self;
     struct channel *ch = channel_of(obj);
+    if (a->name == NULL || !has_channel_layout(obj)) {
+        PyErr_Format(PyExc_TypeError, "'%s' object is no channel",
+                     Py_TYPE(obj)->tp_name);
+        return -1;
+    }
     if (event_has_deferred(ch) && event_flush(obj) < 0) {
         return -1;
     }
@@ -165,6 +174,13 @@ attribute_is(const struct state *st, PyObject *descriptor, PyObject *value)
 {
     return descriptor != NULL && Py_TYPE(descriptor) == st->attribute_type &&
            ((struct attribute *)descriptor)->value == value;
+}
+
+bool
+attribute_is_field(const struct state *st, PyObject *descriptor, enum field f)
+{
+    return descriptor != NULL && Py_TYPE(descriptor) == st->attribute_type &&
+           ((struct attribute *)descriptor)->field == f;
 }
 
 static int

@@ -39,6 +39,17 @@ channel_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+/* Its own class has it from its base, but another way to be freed. */
+bool
+has_channel_layout(PyObject *obj)
+{
+    const PyTypeObject *type = Py_TYPE(obj);
+    while (type != NULL && type->tp_dealloc != channel_dealloc) {
+        type = type->tp_base;
+    }
+    return type != NULL;
+}
+
 /* ---- its dictionary ---- */
 
 /* Whoever has the dictionary may change it unnoticed. */

@@ -238,7 +238,10 @@ PyGetSetDef chat_incoming_def = {
 int
 chat_collect(PyObject *self, PyObject *data)
 {
-    PyObject *list = get_incoming(self, NULL);
+    const struct klass *k = klass_of(self);
+    PyObject *list = (k->facts & KLASS_CHAT_PARTS) != 0
+                         ? get_incoming(self, NULL)
+                         : PyObject_GetAttr(self, k->st->names.incoming);
     int rc = -1;
     if (list != NULL && PyList_CheckExact(list)) {
         rc = PyList_Append(list, data);

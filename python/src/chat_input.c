@@ -59,11 +59,14 @@ collect(PyObject *self, PyObject *data)
 }
 
 /* The first bytes, and over some more; taken before they are handed on, so
- * that whoever fails there does not get them again. */
+ * that whoever fails there does not get them again.  There may be fewer by
+ * now: what is set on the way may have a setter that discards them. */
 static int
 take(PyObject *self, size_t len, size_t skip)
 {
     struct chat *c = channel_chat(channel_of(self));
+    len = len < c->len ? len : c->len;
+    skip = skip < c->len - len ? skip : c->len - len;
     PyObject *part =
         len > 0 ? PyBytes_FromStringAndSize(c->data, (Py_ssize_t)len) : NULL;
     if (len > 0 && part == NULL) {
@@ -343,7 +346,7 @@ chat_handle_read(PyObject *self, PyObject *unused)
     (void)unused;
     const struct klass *k = klass_of(self);
     if ((k->facts & KLASS_CHAT_PARTS) == 0) {
-        return call_method(self, k->st->names._handle_read);
+        return call_method(self, k->st->names._async_chat__handle_read);
     }
     if (chat_of(self, "ac_in_buffer") == NULL) {
         return NULL;

@@ -244,7 +244,8 @@ send_item(PyObject *self, const struct klass *k, struct chat *c)
     if (is_producer(first)) {
         return ask_producer(self, k, c) < 0 ? -1 : 1;
     }
-    return call_void(self, k->st->names._initiate_send) < 0 ? -1 : 0;
+    return call_void(self, k->st->names._async_chat__initiate_send) < 0 ? -1
+                                                                        : 0;
 }
 
 static int
@@ -256,7 +257,7 @@ initiate(PyObject *self, const struct klass *k)
         return -1;
     }
     if (!chat_reclaim(k->st, c)) {
-        return call_void(self, k->st->names._initiate_send);
+        return call_void(self, k->st->names._async_chat__initiate_send);
     }
     bool had = fifo_len(&c->fifo) > 0;
     int rc = 1;
@@ -293,7 +294,7 @@ chat_initiate_send(PyObject *self, PyObject *unused)
     const struct klass *k = klass_of(self);
     int rc = (k->facts & KLASS_CHAT_PARTS) != 0
                  ? initiate(self, k)
-                 : call_void(self, k->st->names._initiate_send);
+                 : call_void(self, k->st->names._async_chat__initiate_send);
     if (rc < 0) {
         return NULL;
     }

@@ -175,7 +175,7 @@ accept_event(PyObject *self, const struct names *n)
     }
     struct caught c;
     catch_begin(&c, "handle_accept");
-    rc = call_void(self, n->_back_off);
+    rc = call_void(self, n->_dispatcher__back_off);
     catch_end(&c);
     return rc;
 }

@@ -11,8 +11,8 @@
 
 #include "state.h"
 
-static PyObject *
-name_of(const struct state *st, enum field f)
+PyObject *
+field_name(const struct state *st, enum field f)
 {
     const struct names *n = &st->names;
     switch (f) {
@@ -39,7 +39,7 @@ enum field
 field_named(const struct state *st, PyObject *name)
 {
     enum field f = 0;
-    while (f < FIELDS && name_of(st, f) != name) {
+    while (f < FIELDS && field_name(st, f) != name) {
         f++;
     }
     return f;
@@ -48,7 +48,7 @@ field_named(const struct state *st, PyObject *name)
 static PyObject *
 own_name(PyObject *self, enum field f)
 {
-    return name_of(klass_of(self)->st, f);
+    return field_name(klass_of(self)->st, f);
 }
 
 /* ---- in the channel ---- */
@@ -235,6 +235,40 @@ set_in_dict(PyObject *self, enum field f, PyObject *value)
 
 /* ---- there and back ---- */
 
+/* Into the dictionary; 1, 0: it is not set, or what is there is newer, -1. */
+static int
+expose_one(PyObject *self, PyObject *dict, enum field f)
+{
+    PyObject *name = own_name(self, f);
+    const struct klass *k = klass_of(self);
+    bool may = (k->strays >> f & 1) != 0 || (k->facts & KLASS_BLIND) != 0;
+    if (may && PyDict_GetItemWithError(dict, name) != NULL) {
+        return 0;
+    }
+    PyObject *value = get(channel_of(self), f);
+    if (value == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    int rc = PyDict_SetItem(dict, name, value);
+    Py_DECREF(value);
+    return rc < 0 ? -1 : 1;
+}
+
+/* No memory: what has come into the dictionary must not get old there. */
+static void
+take_back(PyObject *self, PyObject *dict, unsigned exposed)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    for (enum field f = 0; f < FIELDS; f++) {
+        if ((exposed >> f & 1) != 0 &&
+            PyDict_DelItem(dict, own_name(self, f)) < 0) {
+            PyErr_Clear(); /* it was there */
+        }
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
 int
 channel_expose(PyObject *self)
 {
@@ -244,22 +278,20 @@ channel_expose(PyObject *self)
     }
     PyObject *dict = PyObject_GenericGetDict(self, NULL);
     int rc = dict != NULL ? 0 : -1;
-    for (enum field f = 0; f < FIELDS && rc == 0; f++) {
-        PyObject *value = get(ch, f);
-        if (value != NULL) {
-            rc = PyDict_SetItem(dict, own_name(self, f), value);
-            Py_DECREF(value);
-        }
-        else if (PyErr_Occurred()) {
-            rc = -1;
-        }
+    unsigned exposed = 0;
+    for (enum field f = 0; f < FIELDS && rc >= 0; f++) {
+        rc = expose_one(self, dict, f);
+        exposed |= rc > 0 ? 1U << f : 0;
+    }
+    if (rc < 0) {
+        take_back(self, dict, exposed);
     }
     Py_XDECREF(dict);
-    if (rc == 0) {
+    if (rc >= 0) {
         ch->exposed = true;
         field_clear_all(ch);
     }
-    return rc;
+    return rc < 0 ? -1 : 0;
 }
 
 /* What is to come back from the dictionary; a class may have something else
@@ -267,9 +299,7 @@ channel_expose(PyObject *self)
 static PyObject *
 returning(PyObject *self, enum field f)
 {
-    const struct klass *k = klass_of(self);
-    PyObject *own = _PyType_Lookup(Py_TYPE(self), name_of(k->st, f));
-    return own != NULL && Py_TYPE(own) == k->st->attribute_type
+    return (klass_of(self)->foreign >> f & 1) == 0
                ? channel_odd_object(channel_of(self), f)
                : NULL;
 }
@@ -304,40 +334,6 @@ enclose(PyObject *self, PyObject *dict)
     channel_of(self)->exposed = false;
 }
 
-bool
-channel_is_exposed(PyObject *self)
-{
-    struct channel *ch = channel_of(self);
-    if ((klass_of(self)->facts & KLASS_BLIND) != 0) {
-        if (channel_expose(self) < 0) {
-            PyErr_Clear(); /* no memory: another time */
-        }
-        return true;
-    }
-    if (!ch->exposed) {
-        return false;
-    }
-    PyObject *dict = instance_dict(self);
-    if (dict == NULL || (Py_REFCNT(dict) == 1 && all_fit(self))) {
-        enclose(self, dict);
-    }
-    return ch->exposed;
-}
-
-/* ---- for attribute.c ---- */
-
-PyObject *
-field_get(PyObject *self, enum field f)
-{
-    struct channel *ch = channel_of(self);
-    if (!ch->exposed) {
-        return get(ch, f);
-    }
-    PyObject *value = channel_odd_object(ch, f);
-    Py_XINCREF(value);
-    return value;
-}
-
 static bool
 is_set(struct channel *ch, enum field f)
 {
@@ -348,13 +344,70 @@ is_set(struct channel *ch, enum field f)
     return (f == FIELD_ADDR && ch->addr_inet) || (at != NULL && *at != NULL);
 }
 
+/* Is there a field that is not for the attribute of the class, or may there be
+ * something in the dictionary that was set when that was another one? */
+static bool
+has_strays(struct channel *ch, const struct klass *k)
+{
+    bool found = (k->strays & ~k->foreign) != 0;
+    for (enum field f = 0; f < FIELDS && !found; f++) {
+        found = (k->foreign >> f & 1) != 0 && is_set(ch, f);
+    }
+    return found;
+}
+
+bool
+channel_is_exposed(PyObject *self)
+{
+    struct channel *ch = channel_of(self);
+    const struct klass *k = klass_of(self);
+    bool blind = (k->facts & KLASS_BLIND) != 0;
+    if (!ch->exposed && !blind && !has_strays(ch, k)) {
+        return false;
+    }
+    if (channel_expose(self) < 0) {
+        PyErr_Clear(); /* no memory: another time */
+        return true;
+    }
+    PyObject *dict = instance_dict(self);
+    if (!blind && (dict == NULL || (Py_REFCNT(dict) == 1 && all_fit(self)))) {
+        enclose(self, dict);
+    }
+    return ch->exposed;
+}
+
+/* ---- for attribute.c ---- */
+
+/* Where the dictionary may know better. */
+static int
+find_strays(PyObject *self)
+{
+    const struct klass *k = klass_of(self);
+    bool may = (k->facts & KLASS_BLIND) != 0 || (k->strays & ~k->foreign) != 0;
+    return may ? channel_expose(self) : 0;
+}
+
+PyObject *
+field_get(PyObject *self, enum field f)
+{
+    struct channel *ch = channel_of(self);
+    if (!ch->exposed && find_strays(self) < 0) {
+        return NULL;
+    }
+    if (!ch->exposed) {
+        return get(ch, f);
+    }
+    PyObject *value = channel_odd_object(ch, f);
+    Py_XINCREF(value);
+    return value;
+}
+
 int
 field_set(PyObject *self, enum field f, PyObject *value)
 {
     struct channel *ch = channel_of(self);
-    bool blind = (klass_of(self)->facts & KLASS_BLIND) != 0;
-    if ((blind || (value != NULL && !fits(f, value))) &&
-        channel_expose(self) < 0) {
+    if (find_strays(self) < 0 ||
+        (value != NULL && !fits(f, value) && channel_expose(self) < 0)) {
         return -1;
     }
     if (ch->exposed) {
@@ -390,6 +443,7 @@ set_peer(PyObject *self, PyObject *sock)
     struct channel *ch = channel_of(self);
     struct direct d;
     if ((k->facts & KLASS_ADDR) != 0 && !ch->exposed &&
+        Py_TYPE(self)->tp_setattro == PyObject_GenericSetAttr &&
         channel_socket(ch) == sock && socket_direct(ch, &d) &&
         d.family == AF_INET) {
         return keep_peer(ch, &d);

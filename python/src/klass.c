@@ -110,20 +110,34 @@ find_facts(const struct klass *k)
     return facts | find_chat_facts(k);
 }
 
+static unsigned
+find_foreign(const struct klass *k)
+{
+    unsigned foreign = 0;
+    for (enum field f = 0; f < FIELDS; f++) {
+        PyObject *own = _PyType_Lookup(k->type, field_name(k->st, f));
+        foreign |= attribute_is_field(k->st, own, f) ? 0 : 1U << f;
+    }
+    return foreign;
+}
+
 static void
 learn(struct klass *k)
 {
     /* The look-ups give the type a version; without one (there are not many)
      * nothing is taken for granted. */
-    PyObject *events = _PyType_Lookup(k->type, k->st->names._events);
+    PyObject *events =
+        _PyType_Lookup(k->type, k->st->names._dispatcher__events);
     bool ours = events != NULL && Py_TYPE(events) == k->st->events_type;
     k->events = ours ? events : NULL;
     k->facts = ours ? find_facts(k) : 0;
-    methods_learn(k);
+    k->foreign = find_foreign(k);
+    k->strays |= k->foreign;
+    bool ordinary = methods_learn(k);
     k->tag = type_tag(k->type);
     k->plain_keys = 0;
-    if (k->tag == 0) {
-        k->facts = 0;
+    if (k->tag == 0 || !ordinary) {
+        k->facts &= KLASS_BLIND;
     }
     k->st->klass_changes++;
 }
@@ -190,6 +204,7 @@ klass_find(struct channel *ch)
     struct klass *k = ch->klass;
     if (k == NULL || k->type != type) {
         struct state *st = k != NULL ? k->st : state_of_type(type);
+        unsigned strays = k != NULL ? k->strays : 0;
         klass_forget(ch);
         k = search(st, type);
         if (k == NULL) {
@@ -199,6 +214,7 @@ klass_find(struct channel *ch)
             return &st->unknown; /* no memory: nothing is known */
         }
         k->channels++;
+        k->strays |= strays;
         ch->klass = k;
     }
     if (k->tag == 0 || k->tag != type_tag(type)) {

@@ -38,7 +38,7 @@ find(const struct klass *k, PyObject *name)
                : NULL;
 }
 
-void
+bool
 methods_learn(struct klass *k)
 {
     const struct names *n = &k->st->names;
@@ -47,6 +47,7 @@ methods_learn(struct klass *k)
     for (enum method m = 0; m < METHODS_CALLED; m++) {
         k->called[m] = ordinary ? find(k, method_name(k->st, m)) : NULL;
     }
+    return ordinary;
 }
 
 /* What PyObject_Vectorcall() does beside is to look for mistakes of functions

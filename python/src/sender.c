@@ -341,7 +341,8 @@ initiate(PyObject *self, size_t most)
     struct channel *ch = channel_of(self);
     const unsigned ours = KLASS_OUT_BUFFER | KLASS_BASE_SEND;
     if ((k->facts & ours) != ours) {
-        return call_void(self, k->st->names._initiate_send);
+        return call_void(self,
+                         k->st->names._dispatcher_with_send__initiate_send);
     }
     if (!ch->has_output) {
         PyErr_SetObject(PyExc_AttributeError, k->st->names.out_buffer);

@@ -24,63 +24,65 @@
 
 /* ---- module.c ---------------------------------------------------------- */
 
-/* Strings that are looked up often, interned. */
-#define NAMES(X)             \
-    X(__dict__)              \
-    X(__getattribute__)      \
-    X(_back_off)             \
-    X(_DISCONNECTED)         \
-    X(_events)               \
-    X(_exception)            \
-    X(_fileno)               \
-    X(_handle_read)          \
-    X(_initiate_send)        \
-    X(_map)                  \
-    X(_reraised_exceptions)  \
-    X(ac_in_buffer)          \
-    X(ac_in_buffer_size)     \
-    X(ac_out_buffer_size)    \
-    X(accepting)             \
-    X(add_channel)           \
-    X(addr)                  \
-    X(append)                \
-    X(close)                 \
-    X(collect_incoming_data) \
-    X(connected)             \
-    X(connecting)            \
-    X(debug)                 \
-    X(dispatcher)            \
-    X(found_terminator)      \
-    X(get_terminator)        \
-    X(getpeername)           \
-    X(handle_accept)         \
-    X(handle_close)          \
-    X(handle_connect_event)  \
-    X(handle_error)          \
-    X(handle_expt_event)     \
-    X(handle_read)           \
-    X(handle_read_event)     \
-    X(handle_write)          \
-    X(handle_write_event)    \
-    X(incoming)              \
-    X(initiate_send)         \
-    X(log_info)              \
-    X(more)                  \
-    X(out_buffer)            \
-    X(poll)                  \
-    X(producer_fifo)         \
-    X(read)                  \
-    X(readable)              \
-    X(readwrite)             \
-    X(recv)                  \
-    X(select)                \
-    X(send)                  \
-    X(sleep)                 \
-    X(socket)                \
-    X(terminator)            \
-    X(time)                  \
-    X(use_encoding)          \
-    X(writable)              \
+/* Strings that are looked up often, interned.  Private methods of a class have
+ * its name before theirs: a subclass may have others of that name. */
+#define NAMES(X)                            \
+    X(__dict__)                             \
+    X(__getattribute__)                     \
+    X(_DISCONNECTED)                        \
+    X(_async_chat__handle_read)             \
+    X(_async_chat__initiate_send)           \
+    X(_dispatcher__back_off)                \
+    X(_dispatcher__events)                  \
+    X(_dispatcher_with_send__initiate_send) \
+    X(_exception)                           \
+    X(_fileno)                              \
+    X(_map)                                 \
+    X(_reraised_exceptions)                 \
+    X(ac_in_buffer)                         \
+    X(ac_in_buffer_size)                    \
+    X(ac_out_buffer_size)                   \
+    X(accepting)                            \
+    X(add_channel)                          \
+    X(addr)                                 \
+    X(append)                               \
+    X(close)                                \
+    X(collect_incoming_data)                \
+    X(connected)                            \
+    X(connecting)                           \
+    X(debug)                                \
+    X(dispatcher)                           \
+    X(found_terminator)                     \
+    X(get_terminator)                       \
+    X(getpeername)                          \
+    X(handle_accept)                        \
+    X(handle_close)                         \
+    X(handle_connect_event)                 \
+    X(handle_error)                         \
+    X(handle_expt_event)                    \
+    X(handle_read)                          \
+    X(handle_read_event)                    \
+    X(handle_write)                         \
+    X(handle_write_event)                   \
+    X(incoming)                             \
+    X(initiate_send)                        \
+    X(log_info)                             \
+    X(more)                                 \
+    X(out_buffer)                           \
+    X(poll)                                 \
+    X(producer_fifo)                        \
+    X(read)                                 \
+    X(readable)                             \
+    X(readwrite)                            \
+    X(recv)                                 \
+    X(select)                               \
+    X(send)                                 \
+    X(sleep)                                \
+    X(socket)                               \
+    X(terminator)                           \
+    X(time)                                 \
+    X(use_encoding)                         \
+    X(writable)                             \
     X(write)
 
 struct names {
@@ -159,10 +161,13 @@ enum method {
 struct klass {
     struct state *st;   /* NULL: the module is gone */
     PyTypeObject *type; /* borrowed: valid while there are channels */
-    PyObject *events;   /* the class's `_events`; borrowed, or NULL */
+    PyObject *events;   /* the class's `__events`; borrowed, or NULL */
     unsigned tag;       /* the type's version when this was found out; 0 =
                            unknown */
     unsigned facts;
+    /* Of the attributes that are fields, 1 << enum field: which the class has
+     * something else for, and ever had while there were channels. */
+    unsigned foreign, strays;
     PyObject *called[METHODS_CALLED]; /* method.c: borrowed from the class,
                                          valid as long as its version is */
     Py_ssize_t channels;
@@ -358,6 +363,10 @@ is_channel(const struct state *st, PyObject *obj)
     return type != NULL;
 }
 
+/* The same for who knows no state: a class that is no channel's may have got
+ * hold of what is in those of channels. */
+bool has_channel_layout(PyObject *obj);
+
 extern PyType_Spec channel_spec;
 PyObject *channel_begin(PyObject *module, PyObject *arg);
 PyObject *channel_life(PyObject *module, PyObject *arg);
@@ -376,6 +385,7 @@ enum field {
     FIELDS
 };
 
+PyObject *field_name(const struct state *st, enum field f);
 /* Which one has the name?  FIELDS: none. */
 enum field field_named(const struct state *st, PyObject *name);
 /* A new reference; NULL without exception: it is not set. */
@@ -476,7 +486,8 @@ channel_is(PyObject *self, unsigned fact, PyObject *name)
 
 /* ---- method.c: methods that are called again and again ----------------- */
 
-void methods_learn(struct klass *k);
+/* false: the class looks attributes up in a way of its own. */
+bool methods_learn(struct klass *k);
 PyObject *method_name(const struct state *st, enum method m);
 /* obj.method(), with one argument or, NULL, none; k is the class of a channel,
  * or `unknown`, of any other object. */
@@ -491,6 +502,8 @@ extern PyType_Spec attribute_spec;
 /* Is it such an attribute, with this default (NULL: none)? */
 bool attribute_is(const struct state *st, PyObject *descriptor,
                   PyObject *value);
+bool attribute_is_field(const struct state *st, PyObject *descriptor,
+                        enum field f);
 
 /* ---- event.c: events delivered to channels ----------------------------- */
 

@@ -263,6 +263,20 @@ class TerminatorTest(ChatTestCase):
                 lines + [line + chat.ac_in_buffer], data.split(term)
             )
 
+    def test_discarded_by_a_setter(self):
+        """What is counted is gone when it is to be handed on."""
+
+        class Discarding(Chat):
+            def __setattr__(self, name, value):
+                if name == "terminator" and value == 0:
+                    self.discard_buffers()
+                super().__setattr__(name, value)
+
+        chat = self.chat(3, Discarding)
+        self.feed(chat, b"abcdef")
+        self.assertEqual(chat.ac_in_buffer, b"")
+        self.assertEqual(self.feed(chat, b"gh"), [b"gh"])
+
 
 class InputTest(ChatTestCase):
     def test_buffer_in_found(self):

@@ -354,6 +354,162 @@ class AttributeTest(kit.TestCase):
         gc.collect()
         self.assertIsNone(gone())
 
+    def test_borrowed(self):
+        """By a class that is no channel's, which may not do much with it."""
+
+        class Borrower:
+            connected = vars(asyncore.dispatcher).get("connected")
+            mine = vars(asyncore.dispatcher).get("addr")
+            socket = vars(asyncore.dispatcher).get("socket")
+
+        borrower = Borrower()
+        self.assertIs(borrower.connected, False)
+        self.assertIsNone(borrower.mine)
+        if kit.OURS:
+            for name in ("connected", "mine", "socket"):
+                with self.assertRaises(TypeError):
+                    setattr(borrower, name, True)
+                with self.assertRaises(TypeError):
+                    delattr(borrower, name)
+            with self.assertRaises(AttributeError):
+                borrower.socket
+        channel, _ = self.pair()
+        channel.addr = "here"
+        self.assertEqual(vars(channel)["addr"], "here")
+        self.assertNotIn("mine", vars(channel))
+
+    def test_set_while_the_class_had_another(self):
+        """Under the name of what is a field: it is the newer one."""
+
+        class Patched(Recorder):
+            pass
+
+        channel, theirs = self.pair(Patched)
+        twin, _ = self.pair(Patched)
+        Patched.connected = Patched.addr = None
+        channel.connected = channel.addr = twin.addr = 5
+        self.assertEqual(vars(channel)["connected"], 5)
+        del Patched.connected, Patched.addr
+        self.assertEqual(channel.connected, 5)
+        self.assertEqual(channel.addr, 5)
+        self.assertEqual(twin.addr, 5)
+        self.assertIs(twin.connected, True)
+        channel.connected = True
+        theirs.sendall(b"p")
+        self.step()
+        self.assertEqual(channel.got, [b"p"])
+        self.assertIs(channel.connected, True)
+        self.assertEqual(vars(channel)["addr"], 5)
+        del channel.addr
+        self.assertIsNone(channel.addr)
+        self.assertNotIn("addr", vars(channel))
+
+    def test_class_gets_another(self):
+        """What instances have comes before it, from the next pass on."""
+
+        class Patched(Recorder):
+            pass
+
+        channel, theirs = self.pair(Patched)
+        self.step()
+        Patched.connected = None
+        theirs.sendall(b"p")
+        self.step()
+        self.assertEqual(channel.got, [b"p"])
+        self.assertIs(channel.connected, True)
+        self.assertIs(vars(channel)["connected"], True)
+
+    def test_set_in_the_dictionary_of_a_mixin(self):
+        """Before any other attribute was."""
+        channel = Mixed.__new__(Mixed)
+        vars(channel).update(connected=True, socket="it")
+        self.assertIs(channel.connected, True)
+        self.assertEqual(channel.socket, "it")
+        channel.connected = False
+        self.assertEqual(vars(channel), {"connected": False, "socket": "it"})
+        del channel.socket
+        self.assertEqual(vars(channel), {"connected": False})
+
+    def test_setting_is_overridden(self):
+        class Noting(asyncore.dispatcher):
+            names = []
+
+            def __setattr__(self, name, value):
+                self.names.append(name)
+                object.__setattr__(self, name, value)
+
+        channel = Noting(self.tcp())
+        self.assertEqual(
+            channel.names, ["_map", "_fileno", *SET_BY_DISPATCHER[2:3]]
+            + ["_fileno", "connected", "addr"],
+        )
+
+    def test_private_names(self):
+        """Of subclasses: they have nothing to do with ours."""
+
+        class Private(asynchat.async_chat):
+            _events = _handle_read = _initiate_send = _take = None
+            _back_off = _ask_producer = _drop_empty = _send_first = None
+            ac_in_buffer = producer_fifo = incoming = None
+
+            def __init__(self, sock):
+                super().__init__(sock)
+                self.set_terminator(b"\n")
+                self.lines = []
+
+            collect_incoming_data = asynchat.async_chat._collect_incoming_data
+
+            def found_terminator(self):
+                self.lines.append(self._get_data())
+                self.push(b"yes")
+
+            def handle_close(self):
+                self.lines.append("closed")
+                self.close()
+
+        ours, theirs = kit.tcp_pair()
+        channel = Private(ours)
+        theirs.sendall(b"one\ntwo\n")
+        self.until(lambda: len(channel.lines) > 1)
+        self.assertEqual(channel.lines, [b"one", b"two"])
+        self.assertEqual(theirs.recv(10)[:3], b"yes")
+        kit.reset(theirs)
+        self.until(lambda: channel.lines[-1] == "closed")
+
+    def test_state_of_ones_own(self):
+        """In either of the forms that copy and pickle know."""
+
+        class Own(asyncore.dispatcher):
+            state = None
+
+            def __getstate__(self):
+                return self.state
+
+            @property
+            def name(self):
+                return vars(self)["name"]
+
+        own = Own()
+        own.state = {"name": "x", "connected": True}
+        twin = copy.copy(own)
+        self.assertEqual(vars(twin), own.state)
+        self.assertEqual(twin.name, "x")
+        self.assertIs(twin.connected, True)
+        own.state = {"addr": 1}, {"other": 2}
+        self.assertEqual(vars(copy.copy(own)), {"addr": 1, "other": 2})
+        own.state = None, {"other": 2}
+        self.assertEqual(vars(copy.copy(own)), {"other": 2})
+
+    def test_property_is_copied(self):
+        class Named(asyncore.dispatcher):
+            @property
+            def name(self):
+                return vars(self)["name"]
+
+        channel = Named()
+        vars(channel)["name"] = "y"
+        self.assertEqual(copy.copy(channel).name, "y")
+
     def test_counted(self):
         """What is moved there and back keeps its references."""
         import sys
