@@ -106,6 +106,8 @@ assert_same_ends(const char *needle, size_t len, const char *stream,
 static void
 few_symbols(void)
 {
+    /* Letters, zero, and where a char changes its sign. */
+    static const unsigned char firsts[] = {'a', 0, 0x7e, 0xfc};
     static char stream[9000];
     char needle[8];
     seed = 7;
@@ -113,11 +115,12 @@ few_symbols(void)
         size_t nlen = 1 + dice(sizeof needle);
         size_t len = dice(4) > 0 ? dice(300) : dice(sizeof stream);
         uint32_t symbols = 1 + dice(4);
+        uint32_t first = firsts[dice(COUNT(firsts))];
         for (size_t k = 0; k < nlen; k++) {
-            needle[k] = (char)('a' + dice(symbols));
+            needle[k] = (char)(first + dice(symbols));
         }
         for (size_t k = 0; k < len; k++) {
-            stream[k] = (char)('a' + dice(symbols));
+            stream[k] = (char)(first + dice(symbols));
         }
         assert_same_ends(needle, nlen, stream, len, dice(3) * dice(5));
     }
