@@ -629,7 +629,8 @@ wait(struct asyncore_map *map, int64_t timeout)
         publish(ring);
         err = w->uring_wait(w, ring->fd, asyncore__ring_unsent(ring),
                             asyncore__uring_ready(map) ? 0 : timeout);
-        err = err == -ETIME || err == -EBUSY ? 0 : err;
+        /* Nothing, or not yet: the next wait goes on with it. */
+        err = err == -ETIME || err == -EBUSY || err == -EAGAIN ? 0 : err;
     }
     bool any = asyncore__ring_peek(ring) != NULL;
     int err2 = harvest(u);
@@ -902,6 +903,9 @@ asyncore__uring_forget(struct asyncore_map *map, int fd)
         asyncore__uring_drop(u, fd);
         if (fd == u->peer_of) {
             u->peer_of = u->peer_fd = -1;
+        }
+        if (c->staged != 0) {
+            u->staged[c->staged - 1].len = 0; /* nobody is to hear of it */
         }
         /* Its places on the lists stay. */
         *c = (struct asyncore__conn){.dirty = c->dirty, .listed = c->listed};

@@ -120,6 +120,14 @@ asyncore__ring_has_more(const struct asyncore__ring *ring)
             (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
 }
 
+/* … of which that is to tell what has been done already? */
+static inline bool
+asyncore__ring_overflows(const struct asyncore__ring *ring)
+{
+    return (__atomic_load_n(ring->sq_flags, __ATOMIC_RELAXED) &
+            IORING_SQ_CQ_OVERFLOW) != 0;
+}
+
 static inline void
 asyncore__ring_pop(struct asyncore__ring *ring)
 {
@@ -167,7 +175,7 @@ struct asyncore__buffer {
 
 /* Bytes that leave with the next submit. */
 struct asyncore__staged {
-    struct io_uring_sqe *sqe;
+    struct io_uring_sqe *sqe; /* NULL: the kernel has it */
     int fd;
     uint32_t at, len; /* in the arena */
 };

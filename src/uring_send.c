@@ -43,16 +43,21 @@ asyncore__uring_sent(struct asyncore__uring *u, uint32_t index, int result)
     }
 }
 
-/* Mostly it takes all there is. */
+/* Mostly the kernel takes all there is, and has told what came of it: unless
+ * completions find no room, for those before them find no memory. */
 void
 asyncore__uring_sends_taken(struct asyncore__uring *u)
 {
-    bool all = asyncore__ring_unsent(u->ring) == 0;
+    bool told = !asyncore__ring_overflows(u->ring);
+    bool all = told && asyncore__ring_unsent(u->ring) == 0;
     for (size_t i = 0; i < u->nstaged; i++) {
-        const struct asyncore__staged *s = &u->staged[i];
+        struct asyncore__staged *s = &u->staged[i];
         struct asyncore__conn *c = &u->conns[s->fd];
-        if (all ||
-            (c->staged == i + 1 && !asyncore__ring_has(u->ring, s->sqe))) {
+        if (!all && s->sqe != NULL && asyncore__ring_has(u->ring, s->sqe)) {
+            continue;
+        }
+        s->sqe = NULL;
+        if (told && c->staged == i + 1) {
             c->staged = 0;
         }
     }
@@ -124,7 +129,8 @@ stage(struct asyncore__uring *u, int fd, const struct iovec *iov, int n,
 {
     uint32_t index = u->conns[fd].staged;
     size_t before = index != 0 ? u->staged[index - 1].len : 0;
-    if (before + len > URING_STAGE_MOST) {
+    if (before + len > URING_STAGE_MOST ||
+        (index != 0 && u->staged[index - 1].sqe == NULL)) {
         return false;
     }
     if (u->arena_used + before + len > URING_ARENA) {
@@ -197,6 +203,9 @@ asyncore__uring_settle(struct asyncore_map *map, int fd)
     struct asyncore__staged *s = &u->staged[c->staged - 1];
     struct asyncore__world *below = u->world.below;
     ssize_t n;
+    if (s->sqe == NULL) {
+        return -EAGAIN; /* what came of it is yet to be told */
+    }
     c->staged = 0;
     do {
         n = below->send(below, fd, bytes_of(u, s), s->len, 0);

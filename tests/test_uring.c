@@ -794,9 +794,8 @@ send_that_falls_short_outside_of_the_map_is_kept(void **state)
 /* What has been received finds no place, and behind it is that a send fell
  * short. */
 static void
-send_that_falls_short_is_heard_of_without_memory(void **state)
+falls_short_without_memory(void)
 {
-    (void)state;
     enum {
         N = 300 /* more than there is room for from the beginning */
     };
@@ -836,6 +835,27 @@ send_that_falls_short_is_heard_of_without_memory(void **state)
     text_clear(&got);
     text_clear(&kit.trace);
     close(peer);
+}
+
+static int
+set_up_few(struct asyncore__world *w, unsigned entries, void *params)
+{
+    struct io_uring_params *p = params;
+    (void)entries;
+    p->cq_entries = 16;
+    return asyncore__kernel.uring_setup(w, 8, p);
+}
+
+static void
+send_that_falls_short_is_heard_of_without_memory(void **state)
+{
+    (void)state;
+    falls_short_without_memory();
+    /* There is not even a place in the ring. */
+    kit_free_map();
+    kit.world.table.uring_setup = set_up_few;
+    assert_int_equal(asyncore_map_create("io_uring", &kit.map), 0);
+    falls_short_without_memory();
 }
 
 static int
@@ -980,6 +1000,23 @@ epoll_serves_where_it_is_missing(void **state)
 }
 
 static void
+kernel_that_is_too_busy_is_asked_again(void **state)
+{
+    (void)state;
+    static const int codes[] = {-EAGAIN, -EBUSY};
+    for (size_t i = 0; i < COUNT(codes); i++) {
+        int peer;
+        struct chan *c = kit_pair_chan("c", 0, AF_INET, &peer);
+        kit_write(peer, "x", 1);
+        kit_fail(KIT_URING_WAIT, -1, 1, 3, codes[i]);
+        RUN_UNTIL(c->in.len == 1);
+        kit_heal();
+        close(peer);
+    }
+    text_clear(&kit.trace);
+}
+
+static void
 want_of_memory_is_no_lack(void **state)
 {
     (void)state;
@@ -1047,6 +1084,7 @@ main(void)
         KIT_TEST(connections_nobody_took_end_with_their_listener),
         KIT_TEST(closing_a_listener_is_no_affair_of_others),
         KIT_TEST(epoll_serves_where_it_is_missing),
+        KIT_TEST(kernel_that_is_too_busy_is_asked_again),
         KIT_TEST(want_of_memory_is_no_lack),
         KIT_TEST(older_kernels_fill_a_buffer_at_once),
     };
