@@ -518,6 +518,9 @@ every_backend_yields_the_same(void **state)
             if (strcmp(*backend, "poll") != 0) {
                 bool calm = strcmp(*backend, "io_uring") == 0;
                 assert_as_poll(number, calm, *backend);
+                if (calm) { /* the others need only come to their end */
+                    free(run_program(number, false, *backend));
+                }
             }
         }
     }
