@@ -352,8 +352,14 @@ initiate(PyObject *self, size_t most)
         return initiate_odd(self, k->st);
     }
     bool had = sender_pending(ch) > 0;
+    bool known = had && !channel_output(ch)->unknown;
     int rc = had ? send_front(self, most) : send_nothing(self);
-    if (had != (sender_pending(ch) > 0)) {
+    bool has = sender_pending(ch) > 0;
+    if (has) {
+        channel_output(ch)->unknown = false;
+    }
+    /* Who has nothing to be sent may have been asked to by a mistake. */
+    if (!had || known != has) {
         channel_touch(ch);
     }
     return rc;
@@ -451,6 +457,20 @@ may_defer(PyObject *self, const struct klass *k)
            event_defers(self);
 }
 
+/* Until the event ends.  Nobody looks before: nothing may have changed. */
+static int
+put_off(struct channel *ch, PyObject *data)
+{
+    bool had = sender_pending(ch) > 0;
+    if (append(ch, data) < 0) {
+        return -1;
+    }
+    if (!had) {
+        channel_output(ch)->unknown = true;
+    }
+    return 0;
+}
+
 /* Nothing waits, and this may go out as it is. */
 static bool
 may_send_at_once(PyObject *self, const struct klass *k, PyObject *data,
@@ -492,6 +512,7 @@ static int
 send_kept(PyObject *self, const struct klass *k)
 {
     if (!channel_is(self, KLASS_SENDER, k->st->names.initiate_send)) {
+        channel_touch(channel_of(self));
         return call_void(self, k->st->names.initiate_send);
     }
     /* What has waited for this goes out with it. */
@@ -513,7 +534,7 @@ send_data(PyObject *self, PyObject *data)
     }
     bool had = sender_pending(ch) > 0;
     if (may_defer(self, k)) {
-        return append(ch, data);
+        return put_off(ch, data);
     }
     struct direct d;
     if (!had && may_send_at_once(self, k, data, &d)) {

@@ -285,6 +285,7 @@ struct output {
     PyObject **rest; /* … and all of these, OUTPUT_PIECES at most */
     size_t nrest, rest_bytes;
     PyObject *odd; /* … or something a program has put there */
+    bool unknown;  /* to the maps, that it waits: it may go before they look */
 };
 
 /* connected, accepting, connecting: not set, and what they were set to. */

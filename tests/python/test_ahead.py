@@ -589,14 +589,44 @@ class EchoTest(kit.TestCase):
 
     class Echo(asyncore.dispatcher_with_send):
         size = 8192
-        most = 0
+        most = least = 0
 
         def handle_read(self):
             self.send(self.recv(self.size))
 
         def handle_write(self):
             self.most = max(self.most, len(self.out_buffer))
+            self.least = min(self.least, len(self.out_buffer))
             super().handle_write()
+
+    @kit.each_poller
+    def test_rest_waits_for_room(self):
+        """Of what one event sends together, a part fits, and nothing more
+        comes in; when all has gone, nobody asks for room any more."""
+        data = b"".join(b"%07d" % i for i in range(20_000))
+        near, far = kit.tcp_pair()
+        self.addCleanup(far.close)
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16384)
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        channel = self.Echo(near)
+        del near
+        for part in (data[:30_000], data[30_000:]):
+            got = bytearray()
+            channel.most, channel.least = 0, len(data)
+            far.sendall(part)
+            for _ in range(30):
+                self.step(timeout=0.001)
+
+            def all_is_back():
+                if select.select([far], [], [], 0)[0]:
+                    got.extend(far.recv(65536))
+                return len(got) >= len(part)
+
+            self.until(all_is_back)
+            self.assertTrue(got == part)
+        self.assertGreater(channel.most, 0)
+        self.step(5)
+        self.assertGreater(channel.least, 0)
 
     @kit.each_poller
     def test_slow_reader(self):
