@@ -78,6 +78,34 @@ set_dict(PyObject *self, PyObject *value, void *closure)
     return PyObject_GenericSetDict(self, value, closure);
 }
 
+/* ---- its class ---- */
+
+static PyObject *
+get_class(PyObject *self, void *closure)
+{
+    (void)closure;
+    PyObject *type = (PyObject *)Py_TYPE(self);
+    Py_INCREF(type);
+    return type;
+}
+
+/* Another one: its predicates may be others, and what it has under the names
+ * of fields, which are in the dictionary then, as with any object. */
+static int
+set_class(PyObject *self, PyObject *value, void *closure)
+{
+    (void)closure;
+    struct channel *ch = channel_of(self);
+    if ((event_has_deferred(ch) && event_flush(self) < 0) ||
+        channel_expose(self) < 0) {
+        return -1;
+    }
+    channel_touch(ch);
+    const struct names *n = &klass_of(self)->st->names;
+    PyObject *own = _PyType_Lookup(&PyBaseObject_Type, n->__class__);
+    return Py_TYPE(own)->tp_descr_set(own, self, value);
+}
+
 /* ---- __init__ ---- */
 
 PyObject *
@@ -106,8 +134,9 @@ channel_life(PyObject *module, PyObject *arg)
 
 /* ---- the type ---- */
 
-/* Here for dispatcher, whose instances have one. */
+/* __dict__ is here for dispatcher, whose instances have one. */
 static PyGetSetDef channel_getset[] = {
+    {"__class__", get_class, set_class, NULL, NULL},
     {"__dict__", get_dict, set_dict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -27,6 +27,7 @@
 /* Strings that are looked up often, interned.  Private methods of a class have
  * its name before theirs: a subclass may have others of that name. */
 #define NAMES(X)                            \
+    X(__class__)                            \
     X(__dict__)                             \
     X(__getattribute__)                     \
     X(_DISCONNECTED)                        \

@@ -325,6 +325,36 @@ class AttributeTest(kit.TestCase):
         self.step()
         self.assertEqual(channel.got, [b"c"])
 
+    def test_class_is_changed_to_one_that_is_known(self):
+        """Which has predicates of its own, and other attributes."""
+
+        class Own(Mixed):
+            addr = "its own"
+
+            def readable(self):
+                return False
+
+        known = Own(self.pair(Recorder)[0].socket)
+        channel, theirs = self.pair()
+        self.step()
+        channel.__class__ = Own
+        self.assertIs(channel.__class__, Own)
+        self.assertEqual(
+            set(vars(channel)), {*SET_BY_DISPATCHER, "got"}
+        )
+        self.assertEqual(channel.addr, channel.socket.getpeername())
+        theirs.sendall(b"c")
+        self.step()
+        self.assertEqual(channel.got, [])
+        with self.assertRaises(TypeError):
+            channel.__class__ = int
+        with self.assertRaises(TypeError):
+            del channel.__class__
+        channel.__class__ = Recorder
+        self.step()
+        self.assertEqual(channel.got, [b"c"])
+        known.close()
+
     def test_copied(self):
         channel, _ = self.pair()
         channel.socket, sock = None, channel.socket
