@@ -21,7 +21,10 @@ import random
 import subprocess
 import sys
 
+import attributes
 import generate
+
+ATTRIBUTES = 4  # one program of so many is about them
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 PATIENCE = 3600
@@ -80,6 +83,12 @@ class Worker:
             status = self.process.wait()
             self.start()
             return [f"crashed: status {status}"]
+
+
+def make(seed, number):
+    """The program of that number."""
+    about = attributes if number % ATTRIBUTES == 0 else generate
+    return about.program(seed, number)
 
 
 def run(workers, program):
@@ -189,7 +198,7 @@ def main():
         print(*worker.files)
     failed, events = [], 0
     for number in range(arguments.count):
-        program = generate.program(arguments.seed, arguments.first + number)
+        program = make(arguments.seed, arguments.first + number)
         one, two = run(workers, program)
         events += len(one)
         if one != two:

@@ -22,6 +22,7 @@ import warnings
 warnings.simplefilter("ignore")
 import asynchat  # noqa: E402
 import asyncore  # noqa: E402
+import attributes  # noqa: E402
 from channels import (  # noqa: E402
     PipeEnd,
     Producer,
@@ -468,6 +469,8 @@ class Output:
 
 def perform(program, output):
     """Run one program; its trace."""
+    if program.get("about") == "attributes":
+        return attributes.perform(program)
     world = output.world = World(program["poll"], program["peek"])
     try:
         for op in program["ops"]:
