@@ -22,6 +22,11 @@
 #if defined(__x86_64__) && defined(__GNUC__)
 
 #include <immintrin.h>
+#if defined(__has_include)
+#if __has_include(<sys/platform/x86.h>)
+#include <sys/platform/x86.h>
+#endif
+#endif
 
 /* A delimiter's last two bytes are looked for, the others only where those
  * are.  There is always room for the ends of a word more. */
@@ -108,16 +113,25 @@ DEFINE_SCAN(scan_sse2, SSE2, __m128i, _mm_set1_epi8, equal_sse2)
 DEFINE_SCAN(scan_avx2, AVX2, __m256i, _mm256_set1_epi8, equal_avx2)
 DEFINE_SCAN(scan_avx512, AVX512, __m512i, _mm512_set1_epi8, equal_avx512)
 
+/* glibc has asked the processor when it loaded the program.  The compiler's
+ * own way asks again, in each program that has it, before main(): a dozen
+ * CPUIDs, which cost a virtual machine a tenth of a millisecond. */
+#ifdef CPU_FEATURE_ACTIVE
+#define HAS(glibc, gcc) x86_cpu_active(glibc)
+#else
+#define HAS(glibc, gcc) __builtin_cpu_supports(gcc)
+#endif
+
 static bool
 has_avx512(void)
 {
-    return __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("bmi");
+    return HAS(x86_cpu_AVX512BW, "avx512bw") && HAS(x86_cpu_BMI1, "bmi");
 }
 
 static bool
 has_avx2(void)
 {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi");
+    return HAS(x86_cpu_AVX2, "avx2") && HAS(x86_cpu_BMI1, "bmi");
 }
 
 static bool

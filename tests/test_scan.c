@@ -214,6 +214,30 @@ best_that_the_processor_has_is_chosen(void **state)
     assert_true(asyncore__scan == best->scan);
 }
 
+#if defined(__x86_64__) && defined(__GNUC__)
+
+static void
+processor_is_what_the_compiler_says(void **state)
+{
+    (void)state;
+    bool bmi = __builtin_cpu_supports("bmi") != 0;
+    bool avx512 = __builtin_cpu_supports("avx512bw") && bmi;
+    bool avx2 = __builtin_cpu_supports("avx2") && bmi;
+    assert_int_equal(asyncore__scanners[0].supported(), avx512);
+    assert_int_equal(asyncore__scanners[1].supported(), avx2);
+}
+
+#else
+
+static void
+processor_is_what_the_compiler_says(void **state)
+{
+    (void)state;
+    skip();
+}
+
+#endif
+
 /* ---- work ---- */
 
 /* What is scanned is not scanned again, unless a handler has changed what is
@@ -264,6 +288,7 @@ main(void)
         KIT_BARE_TEST(lines_by_each_way),
         KIT_BARE_TEST(nothing_is_found_in_less_than_a_delimiter),
         KIT_BARE_TEST(best_that_the_processor_has_is_chosen),
+        KIT_BARE_TEST(processor_is_what_the_compiler_says),
         KIT_BARE_TEST(work_is_linear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
