@@ -400,6 +400,28 @@ class ForkTest(kit.TestCase):
         self.assertEqual(reader.data, b"012")
 
 
+INTERPRETERS = """
+try:
+    import _interpreters as inter
+except ImportError:
+    import _xxsubinterpreters as inter
+"""
+SERVES = """
+import asyncore, socket
+near, far = socket.socketpair()
+class C(asyncore.dispatcher):
+    def handle_read(self):
+        self.data = self.recv(9)
+channel = C(near)
+far.send(b'x')
+asyncore.loop(0, count=1)
+assert channel.data == b'x'
+"""
+needs_interpreters = unittest.skipIf(
+    sys.version_info < (3, 12), "too old to be tried"
+)
+
+
 class ProcessTest(kit.TestCase):
     def run_script(self, script, *options):
         return subprocess.run(
@@ -457,25 +479,12 @@ class ProcessTest(kit.TestCase):
         result = self.run_script(script)
         self.assertEqual((result.returncode, result.stdout), (0, "end\n"))
 
-    @unittest.skipIf(sys.version_info < (3, 12), "too old to be tried")
+    @needs_interpreters
     def test_subinterpreter(self):
         """The original worked in all of them, side by side."""
         script = (
-            "try:\n"
-            "    import _interpreters as inter\n"
-            "except ImportError:\n"
-            "    import _xxsubinterpreters as inter\n"
-            "code = '''\n"
-            "import asyncore, socket\n"
-            "near, far = socket.socketpair()\n"
-            "class C(asyncore.dispatcher):\n"
-            "    def handle_read(self):\n"
-            "        self.data = self.recv(9)\n"
-            "channel = C(near)\n"
-            "far.send(b'x')\n"
-            "asyncore.loop(0, count=1)\n"
-            "assert channel.data == b'x'\n"
-            "'''\n"
+            f"{INTERPRETERS}\n"
+            f"code = {SERVES!r}\n"
             "exec(code)\n"
             "mine = asyncore.socket_map\n"
             "for _ in range(3):\n"
@@ -490,25 +499,28 @@ class ProcessTest(kit.TestCase):
         result = self.run_script(script)
         self.assertEqual(result.stdout, "end\n", result.stderr)
 
-
-class DescriptorTest(kit.TestCase):
-    """A program that closes and opens gets the number it expects."""
-
-    @staticmethod
-    def next_number():
-        number = os.dup(0)
-        os.close(number)
-        return number
-
-    @kit.each_poller
-    def test_none_is_in_the_way(self):
-        channels = []
-        for count in (1, 40):  # served by poll(), and by epoll
-            while len(channels) < count:
-                channels.append(asyncore.dispatcher(self.pair()[0]))
-            before = self.next_number()
-            self.step(3)
-            self.assertEqual(self.next_number(), before)
+    @needs_interpreters
+    def test_subinterpreters_at_the_same_time(self):
+        """Each has a lock of its own, and nothing of ours is shared."""
+        script = (
+            f"{INTERPRETERS}\n"
+            "import threading\n"
+            f"code = {SERVES!r} * 200\n"
+            "failures = []\n"
+            "def run(id):\n"
+            "    failures.append(inter.run_string(id, code))\n"
+            "ids = [inter.create() for _ in range(4)]\n"
+            "threads = [threading.Thread(target=run, args=(id,))"
+            " for id in ids]\n"
+            "for thread in threads: thread.start()\n"
+            "for thread in threads: thread.join()\n"
+            "for id in ids: inter.destroy(id)\n"
+            "print(failures)\n"
+        )
+        result = self.run_script(script)
+        self.assertEqual(
+            result.stdout, "[None, None, None, None]\n", result.stderr
+        )
 
 
 if __name__ == "__main__":
