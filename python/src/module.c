@@ -337,7 +337,7 @@ static PyMethodDef module_methods[] = {
                "Empty buffers and an empty queue.")},
     {"backends", registry_backends, METH_NOARGS,
      PyDoc_STR("backends($module)\n--\n\n"
-               "The names of those that this platform has, best first.")},
+               "The names of those that may serve maps here, best first.")},
     {"before_fork", registry_before_fork, METH_NOARGS,
      PyDoc_STR("before_fork($module)\n--\n\n"
                "Send what waits, or both processes would.")},

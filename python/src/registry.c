@@ -558,12 +558,18 @@ evict(struct state *st)
     }
 }
 
+/* The others have limits, or need what asyncore does not tell. */
+static bool
+can_serve(const char *backend)
+{
+    return strcmp(backend, "epoll") == 0 || strcmp(backend, "poll") == 0;
+}
+
 struct registry *
 registry_make(struct state *st, PyObject *map)
 {
     const char *name = asyncore__getenv("ASYNCORE_BACKEND");
-    bool fixed = name != NULL &&
-                 (strcmp(name, "epoll") == 0 || strcmp(name, "poll") == 0);
+    bool fixed = name != NULL && can_serve(name);
     struct registry *reg = PyMem_Calloc(1, sizeof *reg);
     if (reg == NULL) {
         return NULL;
@@ -642,6 +648,9 @@ registry_backends(PyObject *module, PyObject *unused)
     PyObject *list = PyList_New(0);
     const char *const *name = asyncore_backends();
     for (; list != NULL && *name != NULL; name++) {
+        if (!can_serve(*name)) {
+            continue;
+        }
         PyObject *text = PyUnicode_FromString(*name);
         if (text == NULL || PyList_Append(list, text) < 0) {
             Py_CLEAR(list);

@@ -39,6 +39,28 @@ class DocsTest(unittest.TestCase):
         )
         self.assertEqual(result.returncode, 0)
         self.assertEqual(result.stdout.count("ok, served by"), 2)
+        self.assertIn("backends: epoll poll\n", result.stdout)
+
+    def test_backend_of_the_environment(self):
+        program = (
+            "import asyncore, socket\n"
+            "near, far = socket.socketpair()\n"
+            "asyncore.dispatcher(near)\n"
+            "asyncore.poll(0)\n"
+            "print(asyncore.backend())"
+        )
+        for name, served in (
+            ("epoll", "epoll"),
+            ("poll", "poll"),
+            ("select", "poll"),
+            ("io_uring", "poll"),
+        ):
+            output = subprocess.check_output(
+                [sys.executable, "-W", "ignore", "-c", program],
+                env=dict(os.environ, ASYNCORE_BACKEND=name),
+                text=True,
+            )
+            self.assertEqual(output, served + "\n")
 
     def explained(self, name, thing):
         self.assertTrue(inspect.getdoc(thing), name)
