@@ -370,7 +370,10 @@ channel_is_exposed(PyObject *self)
         return true;
     }
     PyObject *dict = instance_dict(self);
-    if (!blind && (dict == NULL || (Py_REFCNT(dict) == 1 && all_fit(self)))) {
+    if (blind) {
+        return Py_REFCNT(dict) > 1;
+    }
+    if (dict == NULL || (Py_REFCNT(dict) == 1 && all_fit(self))) {
         enclose(self, dict);
     }
     return ch->exposed;

@@ -121,6 +121,34 @@ find_foreign(const struct klass *k)
     return foreign;
 }
 
+/* ---- who gets the dictionary ---- */
+
+/* The `__dict__` that a class has of itself: what it does is done for all. */
+static bool
+is_common(const struct state *st, PyObject *descriptor)
+{
+    return Py_IS_TYPE(descriptor, &PyGetSetDescr_Type) &&
+           ((PyGetSetDescrObject *)(void *)descriptor)->d_getset->get ==
+               ((PyGetSetDescrObject *)(void *)st->common_dict)->d_getset->get;
+}
+
+/* A mixin that comes before the channel's class brings its own, by which we
+ * would not be told: the class gets ours. */
+static void
+adopt_dict(struct klass *k)
+{
+    PyObject *name = k->st->names.__dict__;
+    PyObject *ours = _PyType_Lookup(k->st->channel_type, name);
+    PyObject *found = _PyType_Lookup(k->type, name);
+    if (found == NULL || found == ours || !is_common(k->st, found)) {
+        return;
+    }
+    if (PyDict_SetItem(k->type->tp_dict, name, ours) < 0) {
+        PyErr_Clear(); /* no memory: then not */
+    }
+    PyType_Modified(k->type);
+}
+
 static void
 learn(struct klass *k)
 {
@@ -129,6 +157,9 @@ learn(struct klass *k)
     PyObject *events =
         _PyType_Lookup(k->type, k->st->names._dispatcher__events);
     bool ours = events != NULL && Py_TYPE(events) == k->st->events_type;
+    if (ours) {
+        adopt_dict(k);
+    }
     k->events = ours ? events : NULL;
     k->facts = ours ? find_facts(k) : 0;
     k->foreign = find_foreign(k);

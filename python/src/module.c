@@ -251,6 +251,21 @@ find_deque(struct state *st)
 }
 
 static int
+find_common_dict(struct state *st)
+{
+    PyObject *type =
+        PyObject_CallFunction((PyObject *)&PyType_Type, "s(){}", "plain");
+    if (type == NULL) {
+        return -1;
+    }
+    st->common_dict =
+        _PyType_Lookup((PyTypeObject *)(void *)type, st->names.__dict__);
+    Py_XINCREF(st->common_dict);
+    Py_DECREF(type);
+    return st->common_dict != NULL ? 0 : -1;
+}
+
+static int
 module_exec(PyObject *module)
 {
     struct state *st = state_of(module);
@@ -260,8 +275,8 @@ module_exec(PyObject *module)
 #endif
     return intern_names(&st->names) < 0 || add_types(module) < 0 ||
                    add_methods(module) < 0 || add_version(module) < 0 ||
-                   find_deque(st) < 0 || socket_init(st) < 0 ||
-                   dictwatch_init(st) < 0
+                   find_deque(st) < 0 || find_common_dict(st) < 0 ||
+                   socket_init(st) < 0 || dictwatch_init(st) < 0
                ? -1
                : 0;
 }
@@ -277,6 +292,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->attribute_type);
     Py_VISIT(st->events_type);
     Py_VISIT(st->deque_type);
+    Py_VISIT(st->common_dict);
     Py_VISIT(st->socket_base);
 #define X(cls, name) Py_VISIT(st->methods.cls##_##name);
     METHODS(X)
@@ -300,6 +316,7 @@ module_clear(PyObject *module)
     Py_CLEAR(st->attribute_type);
     Py_CLEAR(st->events_type);
     Py_CLEAR(st->deque_type);
+    Py_CLEAR(st->common_dict);
     Py_CLEAR(st->socket_base);
     return 0;
 }

@@ -411,7 +411,7 @@ look_again(struct registry *reg, bool idle)
 
 /* ---- the pass ---- */
 
-/* Where a mixin comes before the channel's class, nothing tells who gets the
+/* Where a class has a `__dict__` of its own making, nothing tells who gets the
  * dictionary: then all are looked at, in small maps in each pass. */
 static void
 look_for_unnoticed(struct registry *reg)

@@ -185,6 +185,7 @@ struct state {
     PyTypeObject *attribute_type;
     PyTypeObject *events_type;
     PyObject *deque_type;
+    PyObject *common_dict; /* the descriptor that most classes have */
     /* sockets.c: what a genuine socket is, and where its parts are */
     PyTypeObject *socket_base;
     PyTypeObject *socket_type; /* borrowed, with its version */
@@ -264,7 +265,7 @@ enum {
     KLASS_CHAT_SENDS = 1 << 16,   /* … initiate_send … */
     KLASS_GET_TERMINATOR = 1 << 17, /* … get_terminator; and … */
     KLASS_COLLECTS = 1 << 18, /* … _collect_incoming_data is what collects */
-    KLASS_BLIND = 1 << 19,    /* a mixin hides who gets the dictionary */
+    KLASS_BLIND = 1 << 19,    /* nothing tells who gets the dictionary */
     KLASS_TERMINATOR = 1 << 20, /* terminator is an attribute of ours */
     KLASS_ADDR = 1 << 21        /* addr is */
 };

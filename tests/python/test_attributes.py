@@ -203,6 +203,39 @@ class AttributeTest(kit.TestCase):
         sock = self.tcp()
         self.assertEqual(Guarded(sock).addr, ("seen", sock.getpeername()))
 
+    def test_mixin_first(self):
+        """With a dictionary that comes from a class of no channels."""
+        channel, theirs = self.pair(Mixed)
+        got = []
+        channel.handle_read = lambda: got.append(channel.recv(9))
+        channel.writable = lambda: False
+        self.step()
+        found = vars(channel)
+        found["readable"] = lambda: False
+        theirs.sendall(b"m")
+        self.step()
+        self.assertEqual(got, [])
+        del found["readable"]
+        self.step()
+        self.assertEqual(got, [b"m"])
+        self.assertEqual(vars(Mixin()), {})
+
+    def test_dictionary_of_another_making(self):
+        """Who looks for it finds what that gives."""
+
+        class Own(Recorder):
+            @property
+            def __dict__(self):
+                return {"mine": 1}
+
+        channel, theirs = self.pair(Own)
+        self.assertEqual(vars(channel), {"mine": 1})
+        theirs.sendall(b"o")
+        self.step()
+        self.assertEqual(channel.got, [b"o"])
+        channel.connected = False
+        self.assertIs(channel.connected, False)
+
     def test_methods_of_an_instance(self):
         """Set on an instance among whose attributes were none so far."""
         first, _ = self.pair()
