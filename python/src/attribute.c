@@ -71,12 +71,16 @@ get_default(struct attribute *a, PyObject *obj, PyObject *type)
 }
 
 /* What the instance has; a new reference, or NULL, without exception if it has
- * none. */
+ * none.  An override asks super() for what is here, not for what an instance
+ * has in its place. */
 static PyObject *
 get_own(const struct attribute *a, PyObject *obj)
 {
     if (a->field != FIELDS) {
         return field_get(obj, a->field);
+    }
+    if (_PyType_Lookup(Py_TYPE(obj), a->name) != (PyObject *)(uintptr_t)a) {
+        return NULL;
     }
     PyObject *value = instance_get(klass_of(obj), obj, a->name);
     Py_XINCREF(value);

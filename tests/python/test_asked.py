@@ -270,6 +270,25 @@ class FoundTest(AskedTest):
             self.assertEqual(channel.taken(), ["readable", "own", "read"])
             del channel.writable
 
+    def test_super(self):
+        """An override calls the one before it, whatever the instance has."""
+
+        class Overriding(asyncore.dispatcher):
+            def readable(self):
+                return super().readable() is True
+
+            def writable(self):
+                return super().writable() is not True
+
+        channel = Overriding(self.pair()[0])
+        for _ in range(2):
+            channel.readable = lambda: 1 / 0
+            self.assertIs(Overriding.readable(channel), True)
+            self.assertIs(channel.writable(), False)
+            self.assertRaises(ZeroDivisionError, self.step)
+            channel.readable = lambda: Overriding.readable(channel)
+            self.step()
+
     def test_another_class_in_the_middle(self):
         class Other(Own):
             def writable(self):
