@@ -193,9 +193,10 @@ def make_kinds(world):
 
         ignore_log_types = ()
 
-    # These override as little as programs do.
+    # These override as little as programs do, and have nothing before the
+    # modules' own classes.
 
-    class Lean(Known, asyncore.dispatcher):
+    class Lean(asyncore.dispatcher, Known):
         def handle_read(self):
             world.handle(self, "read", self.receive)
 
@@ -203,13 +204,30 @@ def make_kinds(world):
             data = self.recv(self.spec["recv"])
             world.note(world.name(self), "got", brief(data))
 
-    class LeanSender(Known, asyncore.dispatcher_with_send):
+    class LeanSender(asyncore.dispatcher_with_send, Known):
         handle_read, receive = Lean.handle_read, Lean.receive
 
         def handle_close(self):
             world.handle(self, "close", self.close)
 
-    class LeanChat(Known, asynchat.async_chat):
+    class Asked(Lean):
+        """What it waits for is a matter of its class, which does things when
+        it is asked."""
+
+        def readable(self):
+            return world.ask(self, "readable", super().readable)
+
+        def writable(self):
+            return world.ask(self, "writable", super().writable)
+
+    class AskedSender(LeanSender):
+        def readable(self):
+            return world.ask(self, "readable", lambda: not self.out_buffer)
+
+        def writable(self):
+            return world.ask(self, "writable", lambda: len(self.out_buffer))
+
+    class LeanChat(asynchat.async_chat, Known):
         collect_incoming_data = Chat.collect_incoming_data
         found_terminator = Chat.found_terminator
 
@@ -247,5 +265,6 @@ def make_kinds(world):
         "plain": Plain, "deaf": Deaf, "sender": Sender, "chat": Chat,
         "mute": Mute, "events": Events, "file": File,
         "lean": Lean, "lean_sender": LeanSender, "lean_chat": LeanChat,
+        "asked": Asked, "asked_sender": AskedSender,
         "pipe": type("Pipe", (File,), {}),
     }

@@ -14,11 +14,12 @@ matter of time when they are noticed.  test_functions.py has them.
 import random
 
 KINDS = """plain deaf sender chat chat mute events file pipe lean
-    lean_sender lean_chat lean_chat""".split()
+    lean_sender lean_chat lean_chat asked asked_sender""".split()
 FAMILIES = ("unix", "unix", "tcp")
 PREDICATES = ("base", "base", "traced", "never", "reading", "writing")
 ERRORS = "key pipe reset space again exit interrupt generator memory".split()
-HANDLERS = "read write expt connect close error found collect".split()
+HANDLERS = """read write expt connect close error found collect readable
+    writable""".split()
 TERMINATORS = ("\n", "\n", "\r\n", "ab", "aab", 1, 3, 10, 0, None, "", "b")
 TEXT = "aab\r\n\nc"
 

@@ -83,6 +83,12 @@ class World:
         finally:
             self.depth -= 1
 
+    def ask(self, channel, name, default):
+        """A predicate was called, likewise."""
+        answers = []
+        self.handle(channel, name, lambda: answers.append(default()))
+        return answers[0] if answers else False
+
     def name(self, channel):
         return f"{channel.spec['id']}.{channel.birth}"
 
