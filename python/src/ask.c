@@ -29,6 +29,7 @@ struct answer {
 
 struct question {
     PyObject *obj;
+    uint64_t seq; /* the order of the map */
     int fd;
     bool channel;
 };
@@ -125,6 +126,14 @@ struct questions {
     size_t n, cap;
 };
 
+static struct question
+question_of(const struct watch *w)
+{
+    PyObject *obj = watch_object(w);
+    Py_INCREF(obj);
+    return (struct question){obj, w->seq, w->fd, w->channel};
+}
+
 static int
 questions_begin(struct registry *reg, struct questions *qs)
 {
@@ -138,10 +147,7 @@ questions_begin(struct registry *reg, struct questions *qs)
         return -1;
     }
     for (size_t i = 0; i < n; i++) {
-        const struct watch *w = reg->asked[i];
-        PyObject *obj = watch_object(w);
-        Py_INCREF(obj);
-        qs->at[qs->n++] = (struct question){obj, w->fd, w->channel};
+        qs->at[qs->n++] = question_of(reg->asked[i]);
     }
     return 0;
 }
@@ -160,8 +166,82 @@ questions_end(struct registry *reg, struct questions *qs)
     reg->questions_cap = qs->cap;
 }
 
+/* ---- who is to be asked, too ---- */
+
+static int
+questions_insert(struct questions *qs, size_t i, const struct watch *w)
+{
+    while (i < qs->n && qs->at[i].seq < w->seq) {
+        i++;
+    }
+    if (i < qs->n && qs->at[i].seq == w->seq) {
+        return 0; /* he is there */
+    }
+    if (asyncore__reserve_raw(&qs->at, &qs->cap, qs->n + 1, sizeof *qs->at) <
+        0) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memmove(&qs->at[i + 1], &qs->at[i], (qs->n - i) * sizeof *qs->at);
+    qs->at[i] = question_of(w);
+    qs->n++;
+    return 0;
+}
+
+/* Was he known when the pass began, and would his turn come after `now`? */
+static bool
+is_later(const struct watch *w, uint64_t now, uint64_t last)
+{
+    return w->readable && !w->asked && w->seq > now && w->seq <= last;
+}
+
+/* The predicate that was called last may have made one of the known one who is
+ * to be asked: by attributes, or by a change of his class.  Who was touched
+ * before `seen` was looked at. */
+static int
+ask_also(struct registry *reg, struct questions *qs, size_t i, int seen,
+         uint64_t last)
+{
+    int next = -1;
+    for (int fd = reg->touched_last; fd >= 0 && fd != seen; fd = next) {
+        struct watch *w = reg->by_fd[fd];
+        next = w->before;
+        if (!is_later(w, qs->at[i].seq, last)) {
+            continue;
+        }
+        registry_untouch(w);
+        if (interest_update(w) < 0) {
+            registry_touch(w);
+            return -1;
+        }
+        if (w->asked && questions_insert(qs, i + 1, w) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+ask_each(struct registry *reg, struct questions *qs, uint64_t last)
+{
+    int seen = reg->touched_last;
+    bool noticed = false; /* once: some change their class in every call */
+    for (size_t i = 0; i < qs->n; i++) {
+        if (ask_one(reg, &qs->at[i]) < 0) {
+            return -1;
+        }
+        noticed = noticed || interest_notice(reg);
+        if (reg->touched_last != seen &&
+            ask_also(reg, qs, i, seen, last) < 0) {
+            return -1;
+        }
+        seen = reg->touched_last;
+    }
+    return 0;
+}
+
 int
-ask_all(struct registry *reg)
+ask_all(struct registry *reg, uint64_t last)
 {
     struct questions qs;
     if (reg->nasked == 0) {
@@ -171,10 +251,7 @@ ask_all(struct registry *reg)
     if (questions_begin(reg, &qs) < 0) {
         return -1;
     }
-    int rc = 0;
-    for (size_t i = 0; i < qs.n && rc == 0; i++) {
-        rc = ask_one(reg, &qs.at[i]);
-    }
+    int rc = ask_each(reg, &qs, last);
     questions_end(reg, &qs);
     return rc;
 }

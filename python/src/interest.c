@@ -113,8 +113,8 @@ interest_arm(struct watch *w)
 
 /* ---- the touched ---- */
 
-static int
-update(struct watch *w)
+int
+interest_update(struct watch *w)
 {
     if (!w->channel) {
         return registry_ask(w, true);
@@ -132,6 +132,18 @@ update(struct watch *w)
     w->readable = w->urgent = true;
     w->writable = writable;
     return interest_arm(w);
+}
+
+bool
+interest_notice(struct registry *reg)
+{
+    klass_changed(reg->st);
+    if (reg->klass_state == reg->st->klass_changes) {
+        return false;
+    }
+    reg->klass_state = reg->st->klass_changes;
+    registry_touch_all(reg);
+    return true;
 }
 
 int
@@ -153,7 +165,7 @@ interest_apply(struct registry *reg, uint64_t last)
             continue;
         }
         registry_untouch(w);
-        if (update(w) < 0) {
+        if (interest_update(w) < 0) {
             registry_touch(w);
             return -1;
         }

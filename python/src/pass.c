@@ -430,17 +430,15 @@ registry_prepare(struct registry *reg, bool use_poll)
     if (rc <= 0) {
         return rc;
     }
-    klass_changed(reg->st);
-    if (reg->klass_state != reg->st->klass_changes ||
-        reg->use_poll != use_poll) {
-        reg->klass_state = reg->st->klass_changes;
+    interest_notice(reg);
+    if (reg->use_poll != use_poll) {
         reg->use_poll = use_poll;
         registry_touch_all(reg);
     }
     look_for_unnoticed(reg);
     /* Before anybody is asked: who was touched may become one of them. */
     uint64_t last = reg->last_seq;
-    if (interest_apply(reg, last) < 0 || ask_all(reg) < 0 ||
+    if (interest_apply(reg, last) < 0 || ask_all(reg, last) < 0 ||
         interest_apply(reg, last) < 0) {
         return -1;
     }

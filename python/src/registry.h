@@ -110,12 +110,16 @@ bool interest_readable(const struct klass *k, struct channel *ch);
 bool interest_writable(const struct klass *k, struct channel *ch, bool *ret);
 /* Of such a one: is it writable, accepting or not? */
 int interest_has_output(const struct klass *k, struct channel *ch);
+/* Have classes changed?  Then all are touched. */
+bool interest_notice(struct registry *reg);
+/* Find out whether he is to be asked, or what he waits for; 0 or -1. */
+int interest_update(struct watch *w);
 /* Bring the core up to date with a place, or with all that were touched; 0 or
  * -1.  Who came after `last` has to wait for the next pass. */
 int interest_arm(struct watch *w);
 int interest_apply(struct registry *reg, uint64_t last);
 
 /* ask.c: call the predicates of who overrides them; 0 or -1. */
-int ask_all(struct registry *reg);
+int ask_all(struct registry *reg, uint64_t last);
 
 #endif

@@ -533,6 +533,58 @@ class DoingTest(AskedTest):
             self.clean()
 
     @kit.each_poller
+    def test_gives_others_predicates(self):
+        """Who had none of his own before is asked if it is not his turn yet:
+        those of his instance, and those of his class."""
+
+        class Plain(asyncore.dispatcher):
+            calls = []
+            wants_write = False
+
+            def handle_read(self):
+                self.calls.append("read")
+
+            def handle_write(self):
+                pass
+
+        def readable(channel=None):
+            Plain.calls.append("asked")
+            return True
+
+        for n in (1, MANY):
+            before = self.ready(Plain)
+            channels = self.channels(Doing, n)
+            near, far = self.pair()
+            far.send(b"x")
+            after = Plain(near)
+            self.channels(Doing, n)
+            self.step(2)
+            Plain.calls.clear()
+
+            def give():
+                before.readable = after.readable = readable
+
+            def give_class():
+                Plain.readable = readable
+
+            def take():
+                del before.readable, after.readable
+
+            for action, want in (
+                (give, ["asked", "read", "read"]),
+                (None, ["asked", "asked", "read", "read"]),
+                (take, ["asked", "read", "read"]),
+                (give_class, ["asked", "read", "read"]),
+                (None, ["asked", "asked", "read", "read"]),
+            ):
+                channels[0].action = action
+                self.step()
+                self.assertEqual(Plain.calls, want, action)
+                Plain.calls.clear()
+            del Plain.readable
+            self.clean()
+
+    @kit.each_poller
     def test_puts_another_in_its_place(self):
         """He was not asked."""
         self.channels()
