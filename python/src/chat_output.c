@@ -331,6 +331,19 @@ is_connected_stream(struct channel *ch)
            d.type == SOCK_STREAM;
 }
 
+/* Is the end in the queue?  Then to send may be to close. */
+static bool
+has_end(const struct channel *ch)
+{
+    const struct chat *c = channel_chat(ch);
+    for (size_t i = c->fifo.head; i < c->fifo.len; i++) {
+        if (fifo_item(&c->fifo, i) == Py_None) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Can what is pushed now wait until the event ends?  If something waits
  * already, nobody has touched the socket or the flags meanwhile. */
 static bool
@@ -339,7 +352,8 @@ may_defer(PyObject *self, const struct klass *k)
     struct channel *ch = channel_of(self);
     return ch->event != NULL && (k->facts & KLASS_FLAGS) != 0 &&
            channel_is(self, KLASS_SEND, k->st->names.send) &&
-           (ch->event->deferred || is_connected_stream(ch)) &&
+           (ch->event->deferred ||
+            (is_connected_stream(ch) && !has_end(ch))) &&
            event_defers(self);
 }
 
@@ -531,7 +545,9 @@ static PyObject *
 chat_close_when_done(PyObject *self, PyObject *unused)
 {
     (void)unused;
-    if (append(self, klass_of(self), Py_None, false) < 0) {
+    /* What is pushed after the end does not wait. */
+    if ((event_has_deferred(channel_of(self)) && event_flush(self) < 0) ||
+        append(self, klass_of(self), Py_None, false) < 0) {
         return NULL;
     }
     channel_touch(channel_of(self));

@@ -658,6 +658,34 @@ class OutputTest(ChatTestCase):
         self.assertEqual(list(chat.producer_fifo), [b"never"])
         self.assertEqual(self.far.recv(9), b"")
 
+    def test_push_behind_the_end(self):
+        """It closes at once, also while there is more to handle: a push does
+        not wait where it would be noticed."""
+
+        class Ending(asynchat.async_chat):
+            def __init__(self, *arguments):
+                asynchat.async_chat.__init__(self, *arguments)
+                self.set_terminator(b"\n")
+                self.seen = []
+
+            def collect_incoming_data(self, data):
+                pass
+
+            def found_terminator(self):
+                if not self.seen:
+                    self.push(b"last")
+                    self.close_when_done()
+                    self.push(b"never")
+                    self.seen.append(self.connected)
+
+        near, far = self.pair()
+        chat = Ending(near)
+        far.send(b"1\n2\n")
+        self.step()
+        self.assertEqual(chat.seen, [False])
+        self.assertEqual(far.recv(9), b"last")
+        self.assertEqual(far.recv(9), b"")
+
     def test_empty_item(self):
         """It is taken out; the next waits for the next event, or, with
         ours, may go at once."""

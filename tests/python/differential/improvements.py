@@ -8,6 +8,8 @@ be compared to the letter.  Nothing else may differ.
              another that has taken its key meanwhile (bpo-30931).
   invalid    A descriptor that somebody closed ends its channel, as with poll,
              not the whole loop (bpo-10878).
+  turn       What predicates do to a channel that has none of its own counts
+             in this pass, also if it comes before theirs.
   connected  A channel that closes in handle_connect() is not marked as
              connected afterwards, and gets no handle_read() or _write().
   steps      poll2 delivers nothing more to a channel that one of its events
@@ -153,21 +155,34 @@ class Core:
         if not channel.accepting and self.connects(channel):
             channel.handle_write()
 
-    # owner and invalid
+    # owner, turn and invalid
+
+    def is_known(self, channel):
+        """Its predicates are the modules' own, and no other class before
+        theirs tells who gets its dictionary."""
+        for kind in type(channel).__mro__:
+            if kind.__module__ in ("asyncore", "asynchat"):
+                break
+            if {"readable", "writable", "__dict__"} & set(vars(kind)):
+                return False
+        return not {"readable", "writable"} & set(vars(channel))
 
     def ask(self, map):
         """The channels of a pass, and who wants what."""
-        channels = list(map.items())
-        reading, writing = [], []
-        for key, channel in channels:
-            wants = channel.readable(), channel.writable()
-            if wants[0]:
-                reading.append(key)
-            if wants[1] and not channel.accepting:
-                writing.append(key)
-            if wants[0] or wants[1]:
-                yield key, bool(wants[0]), key in writing
-        self.channels = dict(channels)
+        self.channels = dict(map.items())
+        wants = {}
+        for key, channel in self.channels.items():
+            wants[key] = self.wants(channel)
+        for key, channel in self.channels.items():
+            if self.is_known(channel):
+                wants[key] = self.wants(channel)
+        for key, (reads, writes, watched) in wants.items():
+            if watched:
+                yield key, reads, writes
+
+    def wants(self, channel):
+        reads, writes = bool(channel.readable()), bool(channel.writable())
+        return (reads, writes and not channel.accepting, reads or writes)
 
     def poll(self, timeout=0.0, map=None):
         if not map:
