@@ -158,12 +158,11 @@ class Core:
     # owner, turn and invalid
 
     def is_known(self, channel):
-        """Its predicates are the modules' own, and no other class before
-        theirs tells who gets its dictionary."""
+        """Its predicates are the modules' own."""
         for kind in type(channel).__mro__:
             if kind.__module__ in ("asyncore", "asynchat"):
                 break
-            if {"readable", "writable", "__dict__"} & set(vars(kind)):
+            if {"readable", "writable"} & set(vars(kind)):
                 return False
         return not {"readable", "writable"} & set(vars(channel))
 
