@@ -240,9 +240,7 @@ static int
 expose_one(PyObject *self, PyObject *dict, enum field f)
 {
     PyObject *name = own_name(self, f);
-    const struct klass *k = klass_of(self);
-    bool may = (k->strays >> f & 1) != 0 || (k->facts & KLASS_BLIND) != 0;
-    if (may && PyDict_GetItemWithError(dict, name) != NULL) {
+    if (PyDict_GetItemWithError(dict, name) != NULL) {
         return 0;
     }
     PyObject *value = get(channel_of(self), f);
@@ -292,6 +290,18 @@ channel_expose(PyObject *self)
         field_clear_all(ch);
     }
     return rc < 0 ? -1 : 0;
+}
+
+void
+channel_meet(PyObject *self)
+{
+    bool found = false;
+    for (enum field f = 0; f < FIELDS && !found; f++) {
+        found = channel_odd_object(channel_of(self), f) != NULL;
+    }
+    if (found && channel_expose(self) < 0) {
+        PyErr_Clear(); /* no memory: another time */
+    }
 }
 
 /* What is to come back from the dictionary; a class may have something else

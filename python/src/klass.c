@@ -233,7 +233,8 @@ klass_find(struct channel *ch)
 {
     PyTypeObject *type = Py_TYPE((PyObject *)ch);
     struct klass *k = ch->klass;
-    if (k == NULL || k->type != type) {
+    bool met = k != NULL && k->type == type;
+    if (!met) {
         struct state *st = k != NULL ? k->st : state_of_type(type);
         unsigned strays = k != NULL ? k->strays : 0;
         klass_forget(ch);
@@ -250,6 +251,9 @@ klass_find(struct channel *ch)
     }
     if (k->tag == 0 || k->tag != type_tag(type)) {
         learn(k);
+    }
+    if (!met && !ch->exposed && instance_dict((PyObject *)ch) != NULL) {
+        channel_meet((PyObject *)ch);
     }
     return k;
 }

@@ -400,6 +400,9 @@ PyObject *channel_set_peer(PyObject *module, PyObject *const *args,
                            Py_ssize_t nargs);
 /* The fields come into the dictionary, since somebody wants that: 0 or -1. */
 int channel_expose(PyObject *self);
+/* Of a class that it had not when it was looked at last: it may have been
+ * given a dictionary unnoticed, with all of them. */
+void channel_meet(PyObject *self);
 /* Are they still there, because others have the dictionary, or something in
  * it does not fit into a field? */
 bool channel_is_exposed(PyObject *self);

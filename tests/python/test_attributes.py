@@ -220,6 +220,20 @@ class AttributeTest(kit.TestCase):
         self.assertEqual(got, [b"m"])
         self.assertEqual(vars(Mixin()), {})
 
+    def test_mixin_first_and_no_init(self):
+        """Given the dictionary of another before anything else."""
+
+        class Fresh(Mixin, asyncore.dispatcher):
+            pass
+
+        channel, _ = self.pair()
+        twin = Fresh.__new__(Fresh)
+        twin.__dict__ = vars(channel)
+        self.assertIs(twin.socket, channel.socket)
+        self.assertEqual(twin._fileno, channel._fileno)
+        twin.connected = False
+        self.assertIs(channel.connected, False)
+
     def test_dictionary_of_another_making(self):
         """Who looks for it finds what that gives."""
 
