@@ -437,7 +437,7 @@ class FileDispatcherTest(kit.TestCase):
 
         channel = Terminal(master)
         os.write(slave, b"line\n")
-        self.step()
+        self.until(lambda: b"\n" in channel.data)
         self.assertEqual(channel.data, b"line\r\n")
         os.close(slave)
         kit.settle(master, select.POLLHUP)
