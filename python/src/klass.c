@@ -186,29 +186,24 @@ search(const struct state *st, const PyTypeObject *type)
     return NULL;
 }
 
-/* Classes without channels make room for others. */
-static void
-sweep(struct state *st)
+/* Of a class without channels, to be of another one: it is not freed, for
+ * whoever has changed his class in a handler is still being served by what is
+ * known of the old one. */
+static struct klass *
+find_unused(const struct state *st)
 {
-    size_t kept = 0;
     for (size_t i = 0; i < st->nklasses; i++) {
-        if (st->klasses[i]->channels > 0) {
-            st->klasses[kept++] = st->klasses[i];
-        }
-        else {
-            PyMem_Free(st->klasses[i]);
+        if (st->klasses[i]->channels == 0) {
+            return st->klasses[i];
         }
     }
-    st->nklasses = kept;
+    return NULL;
 }
 
 static struct klass *
-append(struct state *st, PyTypeObject *type)
+add(struct state *st)
 {
     if (st->nklasses == st->klass_cap) {
-        sweep(st);
-    }
-    if (st->nklasses >= st->klass_cap / 2) {
         size_t cap = st->klass_cap > 0 ? 2 * st->klass_cap : 16;
         struct klass **more =
             PyMem_Realloc(st->klasses, cap * sizeof(struct klass *));
@@ -218,13 +213,23 @@ append(struct state *st, PyTypeObject *type)
         st->klasses = more;
         st->klass_cap = cap;
     }
-    struct klass *k = PyMem_Calloc(1, sizeof *k);
-    if (k == NULL) {
-        return NULL;
+    struct klass *k = PyMem_Malloc(sizeof *k);
+    if (k != NULL) {
+        st->klasses[st->nklasses++] = k;
     }
-    k->st = st;
-    k->type = type;
-    st->klasses[st->nklasses++] = k;
+    return k;
+}
+
+static struct klass *
+append(struct state *st, PyTypeObject *type)
+{
+    struct klass *k = find_unused(st);
+    if (k == NULL) {
+        k = add(st);
+    }
+    if (k != NULL) {
+        *k = (struct klass){.st = st, .type = type};
+    }
     return k;
 }
 

@@ -160,6 +160,22 @@ class LeakTest(kit.TestCase):
             gc.collect()
             self.assertEqual(Holds.alive, 0)
 
+    def test_classes_are_forgotten(self):
+        """Of which there are no channels any more."""
+        kinds = [
+            type(f"Kind{i}", (asyncore.dispatcher,), {}) for i in range(3000)
+        ]
+        for kind in kinds[:1000]:
+            kind()
+        gc.collect()
+        tracemalloc.start()
+        self.addCleanup(tracemalloc.stop)
+        for kind in kinds[1000:]:
+            kind()
+        gc.collect()
+        self.assertLess(tracemalloc.get_traced_memory()[0], 100_000)
+
+
     @unittest.skipUnless(hasattr(sys, "gettotalrefcount"), "a debug build's")
     def test_total_count(self):
         self.churn(Line, 100)
