@@ -117,7 +117,7 @@ send_directly(PyObject *self, const struct klass *k, struct chat *c, int fd)
     return channel_io_failed(self, "send") < 0 ? failed(self, k) : 0;
 }
 
-/* By send, whoever's it is; which may do anything to the queue. */
+/* By the method of some socket of somebody's. */
 static int
 send_by_method(PyObject *self, const struct klass *k, struct chat *c)
 {
@@ -155,38 +155,93 @@ send_by_method(PyObject *self, const struct klass *k, struct chat *c)
 }
 
 static int
+send_in_python(PyObject *self, const struct klass *k)
+{
+    return call_void(self, k->st->names._async_chat__initiate_send);
+}
+
+static int
 send_front(PyObject *self, const struct klass *k, struct chat *c)
 {
     struct direct d;
-    if (channel_is(self, KLASS_SEND, k->st->names.send) &&
-        socket_direct(channel_of(self), &d)) {
-        return send_directly(self, k, c, d.fd);
+    if (!channel_is(self, KLASS_SEND, k->st->names.send)) {
+        return send_in_python(self, k); /* it may look at the queue */
     }
-    return send_by_method(self, k, c);
+    return socket_direct(channel_of(self), &d)
+               ? send_directly(self, k, c, d.fd)
+               : send_by_method(self, k, c);
 }
 
 /* ---- what is not bytes ---- */
 
-/* More from a producer, to be sent before it is asked again. */
-static int
-ask_producer(PyObject *self, const struct klass *k, struct chat *c)
+/* Is it still to be sent first?  If others have the queue: not here. */
+static bool
+is_first(const struct klass *k, struct chat *c, PyObject *item)
 {
-    PyObject *producer = fifo_first(&c->fifo);
-    Py_INCREF(producer);
+    return c != NULL && chat_reclaim(k->st, c) && fifo_len(&c->fifo) > 0 &&
+           fifo_first(&c->fifo) == item;
+}
+
+/* Others have the queue: as it is done in Python. */
+static int
+deque_put_first(PyObject *self, const struct klass *k, PyObject *data)
+{
+    PyObject *fifo = PyObject_GetAttr(self, k->st->names.producer_fifo);
+    PyObject *none = fifo != NULL
+                         ? PyObject_CallMethod(fifo, "appendleft", "O", data)
+                         : NULL;
+    Py_XDECREF(fifo);
+    Py_XDECREF(none);
+    return none != NULL ? 0 : -1;
+}
+
+static int
+deque_drop_first(PyObject *self, const struct klass *k, PyObject *item)
+{
+    PyObject *fifo = PyObject_GetAttr(self, k->st->names.producer_fifo);
+    Py_ssize_t len = fifo != NULL ? PyObject_Size(fifo) : -1;
+    PyObject *first = len > 0 ? PySequence_GetItem(fifo, 0) : NULL;
+    int rc = len < 0 || (len > 0 && first == NULL) ? -1 : 0;
+    if (first == item && item != NULL) {
+        rc = PySequence_DelItem(fifo, 0);
+    }
+    Py_XDECREF(first);
+    Py_XDECREF(fifo);
+    return rc;
+}
+
+static int
+put_first(PyObject *self, const struct klass *k, PyObject *data)
+{
+    struct chat *c = channel_chat(channel_of(self));
+    return c != NULL && chat_reclaim(k->st, c)
+               ? fifo_prepend(&c->fifo, data)
+               : deque_put_first(self, k, data);
+}
+
+static int
+drop_first(PyObject *self, const struct klass *k, PyObject *item)
+{
+    struct chat *c = channel_chat(channel_of(self));
+    if (is_first(k, c, item)) {
+        fifo_pop(&c->fifo);
+        return 0;
+    }
+    return c != NULL && c->deque != NULL ? deque_drop_first(self, k, item) : 0;
+}
+
+/* More from a producer, to be sent before it is asked again.  What it does may
+ * be to look at the queue, or to change it. */
+static int
+ask_producer(PyObject *self, const struct klass *k, PyObject *producer)
+{
     PyObject *data = call_method(producer, k->st->names.more);
     int some = data != NULL ? PyObject_IsTrue(data) : -1;
-    c = channel_chat(channel_of(self));
-    bool there = c != NULL && c->deque == NULL && fifo_len(&c->fifo) > 0 &&
-                 fifo_first(&c->fifo) == producer;
-    if (some > 0 && c != NULL) {
-        some = fifo_prepend(&c->fifo, data);
-    }
-    else if (some == 0 && there) {
-        fifo_pop(&c->fifo);
-    }
+    int rc = some < 0   ? -1
+             : some > 0 ? put_first(self, k, data)
+                        : drop_first(self, k, producer);
     Py_XDECREF(data);
-    Py_DECREF(producer);
-    return some < 0 ? -1 : 0;
+    return rc;
 }
 
 /* Whatever else can be cut is not for us: strings, above all. */
@@ -221,9 +276,9 @@ end(PyObject *self, const struct klass *k, struct chat *c)
 
 /* Returns 1: on with the next, 0: done, -1. */
 static int
-send_item(PyObject *self, const struct klass *k, struct chat *c)
+send_item(PyObject *self, const struct klass *k, struct chat *c,
+          PyObject *first)
 {
-    PyObject *first = fifo_first(&c->fifo);
     if (first == Py_None) {
         return end(self, k, c) < 0 ? -1 : 0;
     }
@@ -236,44 +291,66 @@ send_item(PyObject *self, const struct klass *k, struct chat *c)
     }
     int truth = PyObject_IsTrue(first);
     if (truth <= 0) {
-        if (truth == 0) {
-            fifo_pop(&c->fifo);
-        }
-        return truth < 0 ? -1 : 1;
+        return truth < 0 || drop_first(self, k, first) < 0 ? -1 : 1;
     }
     if (is_producer(first)) {
-        return ask_producer(self, k, c) < 0 ? -1 : 1;
+        return ask_producer(self, k, first) < 0 ? -1 : 1;
     }
-    return call_void(self, k->st->names._async_chat__initiate_send) < 0 ? -1
-                                                                        : 0;
+    return send_in_python(self, k) < 0 ? -1 : 0;
+}
+
+/* Likewise; before each look at the queue it is taken back from who has had a
+ * look himself. */
+static int
+send_next(PyObject *self, const struct klass *k)
+{
+    struct channel *ch = channel_of(self);
+    struct chat *c = channel_chat(ch);
+    bool ours = c != NULL && chat_reclaim(k->st, c);
+    if (ours && fifo_len(&c->fifo) > 0) {
+        int connected = is_connected(self, k);
+        if (connected <= 0) {
+            return connected;
+        }
+        c = channel_chat(ch);
+        ours = c != NULL && chat_reclaim(k->st, c);
+    }
+    if (!ours) {
+        return c != NULL && send_in_python(self, k) < 0 ? -1 : 0;
+    }
+    if (fifo_len(&c->fifo) == 0) {
+        return 0;
+    }
+    PyObject *first = fifo_first(&c->fifo);
+    Py_INCREF(first);
+    int rc = send_item(self, k, c, first);
+    Py_DECREF(first);
+    return rc;
+}
+
+static bool
+has_queued(struct channel *ch)
+{
+    const struct chat *c = channel_chat(ch);
+    return c != NULL && (c->deque != NULL || fifo_len(&c->fifo) > 0);
 }
 
 static int
 initiate(PyObject *self, const struct klass *k)
 {
     struct channel *ch = channel_of(self);
-    struct chat *c = chat_of(self, "producer_fifo");
-    if (c == NULL) {
+    if (chat_of(self, "producer_fifo") == NULL) {
         return -1;
     }
-    if (!chat_reclaim(k->st, c)) {
-        return call_void(self, k->st->names._async_chat__initiate_send);
-    }
-    bool had = fifo_len(&c->fifo) > 0;
+    bool had = has_queued(ch);
     int rc = 1;
-    while (rc > 0 && c != NULL && fifo_len(&c->fifo) > 0) {
-        int connected = is_connected(self, k);
-        if (connected <= 0) {
-            rc = connected;
-            break;
-        }
-        rc = send_item(self, k, c);
-        c = channel_chat(ch);
+    while (rc > 0) {
+        rc = send_next(self, k);
     }
-    if (had != (c != NULL && fifo_len(&c->fifo) > 0)) {
+    if (had != has_queued(ch)) {
         channel_touch(ch);
     }
-    return rc < 0 ? -1 : 0;
+    return rc;
 }
 
 int
@@ -292,9 +369,8 @@ chat_initiate_send(PyObject *self, PyObject *unused)
 {
     (void)unused;
     const struct klass *k = klass_of(self);
-    int rc = (k->facts & KLASS_CHAT_PARTS) != 0
-                 ? initiate(self, k)
-                 : call_void(self, k->st->names._async_chat__initiate_send);
+    int rc = (k->facts & KLASS_CHAT_PARTS) != 0 ? initiate(self, k)
+                                                : send_in_python(self, k);
     if (rc < 0) {
         return NULL;
     }

@@ -793,6 +793,88 @@ class OutputTest(ChatTestCase):
             got += part
         self.assertEqual(got, data * 3)
 
+    def test_send_looks_at_the_queue(self):
+        """A subclass's: what it has sent is not sent again."""
+
+        class Looking(Chat):
+            def send(self, data):
+                self.seen.append(len(self.producer_fifo))
+                return super().send(data)
+
+        chat = self.chat(kind=Looking)
+        much = bytes(chat.ac_out_buffer_size + 10)
+        chat.push(b"one")
+        chat.push(much)
+        chat.push(b"two")
+        for _ in range(4):
+            chat.handle_write()
+        self.assertEqual(chat.taken(), [1, 2, 2, 1])
+        self.assertEqual(len(chat.producer_fifo), 0)
+        self.far.setblocking(False)
+        self.assertEqual(self.far.recv(10**6), b"one" + much + b"two")
+
+    def test_producer_looks_at_the_queue(self):
+        """When it is asked for more than is sent at a time, or whether it is
+        true."""
+
+        class Looking:
+            def __init__(self, chat, pieces):
+                self.chat, self.pieces = chat, pieces
+
+            def __bool__(self):
+                return len(self.chat.producer_fifo) > 0
+
+            def more(self):
+                self.chat.seen.append(len(self.chat.producer_fifo))
+                return self.pieces.pop(0)
+
+        for keep in (False, True):
+            chat = self.chat()
+            kept = chat.producer_fifo if keep else None
+            fill = bytes(10**6)
+            chat.push_with_producer(Looking(chat, [b"a", fill, b"b", b""]))
+            chat.push(b"end")
+            self.assertTrue(kept or not keep)
+            del kept
+            self.far.setblocking(False)
+            got = b""
+            while len(got) < len(fill) + 5:
+                chat.handle_write()
+                try:
+                    got += self.far.recv(10**6)
+                except BlockingIOError:
+                    pass
+            self.assertEqual(got, b"a" + fill + b"bend")
+            chat.handle_write()
+            self.assertEqual(len(chat.producer_fifo), 0)
+            self.assertLessEqual(set(chat.taken()), {1, 2})
+
+    def test_producer_clears_the_queue(self):
+        """… in which it is no longer."""
+
+        class Clearing:
+            def __init__(self, clear):
+                self.clear = clear
+
+            def __bool__(self):
+                self.clear()
+                return True
+
+            def more(self):
+                return b"last"
+
+        for name in ("clear", "pop"):
+            chat = self.chat()
+            once = [name]
+
+            def clear(chat=chat, once=once):
+                if once:
+                    getattr(chat.producer_fifo, once.pop())()
+
+            chat.push_with_producer(Clearing(clear))
+            self.assertEqual(self.far.recv(10), b"last")
+            self.assertEqual(len(chat.producer_fifo), 0)
+
 
 class HelperTest(unittest.TestCase):
     def test_simple_producer(self):
