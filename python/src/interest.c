@@ -88,6 +88,10 @@ interest_arm(struct watch *w)
     unsigned mask = (w->readable ? (unsigned)ASYNCORE__READ : 0) |
                     (w->writable ? (unsigned)ASYNCORE__WRITE : 0) |
                     (urgent ? (unsigned)ASYNCORE__PRI : 0);
+    if (reg->waiting) { /* another thread is: what it has must not move */
+        registry_touch(w);
+        return 0;
+    }
     if (w->fresh) {
         forget_file(w);
     }

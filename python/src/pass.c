@@ -90,6 +90,9 @@ wait_for_events(struct registry *reg, int64_t timeout)
             if (PyErr_CheckSignals() < 0) {
                 return -1;
             }
+            if (reg->waiting) {
+                return 0; /* another thread is, meanwhile */
+            }
             if (timeout > 0) {
                 timeout = deadline - w->now(w);
                 timeout = timeout > 0 ? timeout : 0;
@@ -438,8 +441,13 @@ registry_prepare(struct registry *reg, bool use_poll)
     look_for_unnoticed(reg);
     /* Before anybody is asked: who was touched may become one of them. */
     uint64_t last = reg->last_seq;
-    if (interest_apply(reg, last) < 0 || ask_all(reg, last) < 0 ||
-        interest_apply(reg, last) < 0) {
+    if (interest_apply(reg, last) < 0 || ask_all(reg, last) < 0) {
+        return -1;
+    }
+    if (reg->waiting) {
+        return 0; /* another thread is, since somebody was asked */
+    }
+    if (interest_apply(reg, last) < 0) {
         return -1;
     }
     return registry_choose(reg) < 0 ? -1 : 1;

@@ -10,6 +10,7 @@ import select
 import socket
 import sys
 import threading
+import time
 import types
 import weakref
 
@@ -648,6 +649,39 @@ class DoingTest(AskedTest):
         self.step(timeout=kit.PATIENCE)
         thread.join()
         self.assertEqual(served, [])
+
+    @kit.each_poller
+    def test_thread_begins_to_wait(self):
+        """While somebody is asked: what it waits with stays as it is, though
+        for the channels that are left something else would be better."""
+        interval = sys.getswitchinterval()
+        self.addCleanup(sys.setswitchinterval, interval)
+        channels = self.channels(Doing)
+        near, far = self.pair()
+        last = Doing(near)
+        self.step()
+        asked = threading.Event()
+        thread = threading.Thread(
+            target=self.step, kwargs={"timeout": kit.PATIENCE}
+        )
+
+        def begin():
+            last.action = asked.set
+            sys.setswitchinterval(kit.PATIENCE)
+            thread.start()
+            asked.wait()  # until the other gives up the interpreter: it waits
+            sys.setswitchinterval(interval)
+            for channel in channels[1:]:
+                channel.del_channel()
+
+        channels[0].action = begin
+        last.taken()
+        self.step()
+        far.send(b"x")
+        begun = time.monotonic()
+        thread.join()
+        self.assertLess(time.monotonic() - begun, kit.PATIENCE / 2)
+        self.assertEqual(last.taken()[-1], "read")
 
     @kit.each_poller
     def test_runs_a_pass(self):
