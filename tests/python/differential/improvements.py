@@ -9,7 +9,8 @@ be compared to the letter.  Nothing else may differ.
   invalid    A descriptor that somebody closed ends its channel, as with poll,
              not the whole loop (bpo-10878).
   turn       What predicates do to a channel that has none of its own counts
-             in this pass, also if it comes before theirs.
+             in this pass, also if it comes before theirs; where the map is a
+             dict, which the core serves.
   connected  A channel that closes in handle_connect() is not marked as
              connected afterwards, and gets no handle_read() or _write().
   steps      poll2 delivers nothing more to a channel that one of its events
@@ -173,7 +174,7 @@ class Core:
         for key, channel in self.channels.items():
             wants[key] = self.wants(channel)
         for key, channel in self.channels.items():
-            if self.is_known(channel):
+            if type(map) is dict and self.is_known(channel):
                 wants[key] = self.wants(channel)
         for key, (reads, writes, watched) in wants.items():
             if watched:
