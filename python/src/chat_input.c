@@ -132,11 +132,24 @@ take_counted(PyObject *self, const struct klass *k, PyObject *terminator)
                : 1;
 }
 
+/* Nearly always the delimiter is where it may begin first, or nowhere. */
+static struct asyncore__match
+find(const struct chat *c, const char *needle, size_t len)
+{
+    const char *at = memchr(c->data, needle[0], c->len);
+    size_t before = at != NULL ? (size_t)(at - c->data) : c->len;
+    bool found = c->len - before >= len && memcmp(at, needle, len) == 0;
+    if (!found && at != NULL) {
+        return match(c, needle, len);
+    }
+    return (struct asyncore__match){.found = found, .len = before};
+}
+
 static int
 take_delimited(PyObject *self, const char *needle, size_t len)
 {
     struct asyncore__match m =
-        match(channel_chat(channel_of(self)), needle, len);
+        find(channel_chat(channel_of(self)), needle, len);
     if (m.used == SIZE_MAX) {
         PyErr_NoMemory();
         return -1;
@@ -166,7 +179,13 @@ take_odd(PyObject *self, PyObject *terminator)
     if (PyObject_GetBuffer(terminator, &view, PyBUF_SIMPLE) < 0) {
         return -1;
     }
-    int rc = take_delimited(self, view.buf, (size_t)view.len);
+    int rc;
+    if (view.len > 0) {
+        rc = take_delimited(self, view.buf, (size_t)view.len);
+    }
+    else {
+        rc = take(self, channel_chat(channel_of(self))->len, 0) < 0 ? -1 : 1;
+    }
     PyBuffer_Release(&view);
     return rc;
 }

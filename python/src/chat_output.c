@@ -505,20 +505,25 @@ as_bytes_like(PyObject *data)
     return data;
 }
 
+/* Bytes, and nobody has a say in how they are queued and sent. */
+static bool
+is_plain(PyObject *self, const struct klass *k, PyObject *data)
+{
+    const struct chat *c = channel_chat(channel_of(self));
+    const unsigned facts = KLASS_CHAT_PARTS | KLASS_FLAGS;
+    return PyBytes_CheckExact(data) && (k->facts & facts) == facts &&
+           c != NULL && c->deque == NULL &&
+           channel_is(self, KLASS_CHAT_SENDS, k->st->names.initiate_send) &&
+           channel_is(self, KLASS_SEND, k->st->names.send);
+}
+
 /* Nothing is queued, and this may go out as it is. */
 static bool
-may_push_at_once(PyObject *self, const struct klass *k, PyObject *data,
-                 struct direct *d)
+may_push_at_once(struct channel *ch, PyObject *data, struct direct *d)
 {
-    const struct channel *ch = channel_of(self);
-    const unsigned facts = KLASS_CHAT_PARTS | KLASS_FLAGS;
-    return PyBytes_CheckExact(data) && PyBytes_GET_SIZE(data) > 0 &&
-           (k->facts & facts) == facts && channel_connected(ch) > 0 &&
-           channel_chat(ch) != NULL && channel_chat(ch)->deque == NULL &&
-           fifo_len(&channel_chat(ch)->fifo) == 0 &&
-           channel_is(self, KLASS_CHAT_SENDS, k->st->names.initiate_send) &&
-           channel_is(self, KLASS_SEND, k->st->names.send) &&
-           socket_direct(channel_of(self), d);
+    return fifo_len(&channel_chat(ch)->fifo) == 0 &&
+           PyBytes_GET_SIZE(data) > 0 && channel_connected(ch) > 0 &&
+           socket_direct(ch, d);
 }
 
 /* Only what the kernel does not take is queued: if it takes all, as it nearly
@@ -550,14 +555,19 @@ static int
 push(PyObject *self, PyObject *data)
 {
     const struct klass *k = klass_of(self);
+    struct channel *ch = channel_of(self);
     struct direct d;
-    if (!may_push_at_once(self, k, data, &d)) {
-        return append_data(self, k, data) < 0 ? -1
-                                              : start_sending(self, k, true);
+    if (is_plain(self, k, data)) {
+        struct fifo *q = &channel_chat(ch)->fifo;
+        if (ch->event != NULL && ch->event->deferred && event_defers(self)) {
+            return fifo_append(q, data, true);
+        }
+        if (may_push_at_once(ch, data, &d)) {
+            return may_defer(self, k) ? fifo_append(q, data, true)
+                                      : push_at_once(self, k, data, d.fd);
+        }
     }
-    return may_defer(self, k)
-               ? fifo_append(&channel_chat(channel_of(self))->fifo, data, true)
-               : push_at_once(self, k, data, d.fd);
+    return append_data(self, k, data) < 0 ? -1 : start_sending(self, k, true);
 }
 
 static PyObject *

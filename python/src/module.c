@@ -189,9 +189,10 @@ add_types(PyObject *module)
     struct state *st = state_of(module);
     st->channel_type = add_type(module, &channel_spec);
     st->attribute_type = add_type(module, &attribute_spec);
+    st->computed_type = add_type(module, &computed_spec);
     st->events_type = add_type(module, &events_spec);
     if (st->channel_type == NULL || st->attribute_type == NULL ||
-        st->events_type == NULL) {
+        st->computed_type == NULL || st->events_type == NULL) {
         return -1;
     }
     return 0;
@@ -221,12 +222,11 @@ add_methods(PyObject *module)
     }
     METHODS(X)
 #undef X
-#define X(cls, name)                                                  \
-    st->methods.cls##_##name =                                        \
-        add_descriptor(module, #cls "_" #name,                        \
-                       PyDescr_NewGetSet(type, &cls##_##name##_def)); \
-    if (st->methods.cls##_##name == NULL) {                           \
-        return -1;                                                    \
+#define X(cls, name)                                                     \
+    st->methods.cls##_##name = add_descriptor(                           \
+        module, #cls "_" #name, computed_make(st, &cls##_##name##_def)); \
+    if (st->methods.cls##_##name == NULL) {                              \
+        return -1;                                                       \
     }
     COMPUTED(X)
 #undef X
@@ -290,6 +290,7 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     }
     Py_VISIT(st->channel_type);
     Py_VISIT(st->attribute_type);
+    Py_VISIT(st->computed_type);
     Py_VISIT(st->events_type);
     Py_VISIT(st->deque_type);
     Py_VISIT(st->common_dict);
@@ -314,6 +315,7 @@ module_clear(PyObject *module)
 #undef X
     Py_CLEAR(st->channel_type);
     Py_CLEAR(st->attribute_type);
+    Py_CLEAR(st->computed_type);
     Py_CLEAR(st->events_type);
     Py_CLEAR(st->deque_type);
     Py_CLEAR(st->common_dict);

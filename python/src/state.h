@@ -183,6 +183,7 @@ struct state {
     struct methods methods;
     PyTypeObject *channel_type;
     PyTypeObject *attribute_type;
+    PyTypeObject *computed_type;
     PyTypeObject *events_type;
     PyObject *deque_type;
     PyObject *common_dict; /* the descriptor that most classes have */
@@ -510,6 +511,11 @@ bool attribute_is(const struct state *st, PyObject *descriptor,
                   PyObject *value);
 bool attribute_is_field(const struct state *st, PyObject *descriptor,
                         enum field f);
+
+/* ---- computed.c: attributes that are computed -------------------------- */
+
+extern PyType_Spec computed_spec;
+PyObject *computed_make(struct state *st, const PyGetSetDef *def);
 
 /* ---- event.c: events delivered to channels ----------------------------- */
 
