@@ -124,13 +124,14 @@ def _python(name, load, lines=False, **more):
 _MANY = {"resident": True, "old_style": ("poll",)}
 
 
-def _overriding(active):
+def _overriding(active, poller):
     """All are asked in each pass, which serves as many as are active."""
     return Scenario(
-        f"own readable() and writable(), {active} active, 1000 idle",
+        f"own readable() and writable(), {active} active, 1000 idle, {poller}",
         "python overriding",
         f"--connections {active} --idle 1000",
-        **_MANY,
+        resident=True,
+        old_style=("poll",) if poller == "poll" else (),
     )
 
 
@@ -156,7 +157,9 @@ PYTHON = [
         lines=True,
         **_MANY,
     ),
-    *map(_overriding, (1, 50)),
+    _overriding(1, "select"),
+    _overriding(1, "poll"),
+    _overriding(50, "poll"),
 ]
 
 
