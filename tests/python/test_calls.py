@@ -28,7 +28,7 @@ def own_maps():
 
 class CallsTestCase(kit.TestCase):
     def setUp(self):
-        self.got = []
+        self.got, self.threads = [], []
         super().setUp()
 
     def clean(self):
@@ -42,9 +42,15 @@ class CallsTestCase(kit.TestCase):
 
     def start(self, function, *args, **kwargs):
         thread = threading.Thread(target=function, args=args, kwargs=kwargs)
+        self.threads.append(thread)
         thread.start()
         self.addCleanup(thread.join, kit.PATIENCE)
         return thread
+
+    def join(self):
+        """Who wakes a loop has its pipe meanwhile."""
+        while self.threads:
+            self.threads.pop().join(kit.PATIENCE)
 
     def descriptors(self):
         return len(os.listdir("/proc/self/fd"))
@@ -253,6 +259,7 @@ class SoonTest(CallsTestCase):
         self.assertEqual(self.got, [1])
         self.assertEqual(asyncore._calls, {})
         channel.socket.close()
+        self.join()
         self.assertLess(self.descriptors(), before)
 
     def start_late(self, map):
