@@ -265,21 +265,23 @@ class dispatcher(_asyncore.channel):
     def __getstate__(self):
         import copyreg
         state = dict(vars(self))
-        for name in (*copyreg._slotnames(type(self)), *_COMPUTED):
-            try:
-                state[name] = getattr(self, name)
-            except AttributeError:
-                pass
-        return state
+        slots = {}
+        for names, values in ((_COMPUTED, state),
+                              (copyreg._slotnames(type(self)), slots)):
+            for name in names:
+                try:
+                    values[name] = getattr(self, name)
+                except AttributeError:
+                    pass
+        return (state, slots) if slots else state
 
     def __setstate__(self, state):
-        import copyreg
         slots = None
         if isinstance(state, tuple) and len(state) == 2:
             state, slots = state
         for name, value in (state or {}).items():
             # The others may be behind properties that cannot be set.
-            if name in _COMPUTED or name in copyreg._slotnames(type(self)):
+            if name in _COMPUTED:
                 object.__setattr__(self, name, value)
             else:
                 vars(self)[name] = value

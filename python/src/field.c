@@ -295,7 +295,7 @@ channel_expose(PyObject *self)
 void
 channel_meet(PyObject *self)
 {
-    bool found = false;
+    bool found = Py_REFCNT(instance_dict(self)) > 1; /* others have it */
     for (enum field f = 0; f < FIELDS && !found; f++) {
         found = channel_odd_object(channel_of(self), f) != NULL;
     }

@@ -234,6 +234,22 @@ class AttributeTest(kit.TestCase):
         twin.connected = False
         self.assertIs(channel.connected, False)
 
+    def test_mixin_first_and_one_dictionary(self):
+        """Shared before anything was set on either."""
+
+        class Early(Mixin, asyncore.dispatcher):
+            pass
+
+        class Other(Mixin, asyncore.dispatcher):
+            pass
+
+        one, other = Early.__new__(Early), Other.__new__(Other)
+        one.__dict__ = vars(other)
+        other._map = {}
+        one.connected = True
+        self.assertIs(one._map, other._map)
+        self.assertIs(other.connected, True)
+
     def test_dictionary_of_another_making(self):
         """Who looks for it finds what that gives."""
 
