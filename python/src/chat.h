@@ -11,6 +11,7 @@ struct fifo {
     uintptr_t *items; /* pointers; + 1: bytes that push() would have cut */
     size_t head, len, cap;
     size_t offset;
+    size_t ends; /* so many of them are None */
 };
 
 static inline PyObject *

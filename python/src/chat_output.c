@@ -407,21 +407,9 @@ is_connected_stream(struct channel *ch)
            d.type == SOCK_STREAM;
 }
 
-/* Is the end in the queue?  Then to send may be to close. */
-static bool
-has_end(const struct channel *ch)
-{
-    const struct chat *c = channel_chat(ch);
-    for (size_t i = c->fifo.head; i < c->fifo.len; i++) {
-        if (fifo_item(&c->fifo, i) == Py_None) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Can what is pushed now wait until the event ends?  If something waits
- * already, nobody has touched the socket or the flags meanwhile. */
+/* Can what is pushed now wait until the event ends?  Not with the end in the
+ * queue, when to send may be to close.  If something waits already, nobody has
+ * touched the socket or the flags meanwhile. */
 static bool
 may_defer(PyObject *self, const struct klass *k)
 {
@@ -429,7 +417,7 @@ may_defer(PyObject *self, const struct klass *k)
     return ch->event != NULL && (k->facts & KLASS_FLAGS) != 0 &&
            channel_is(self, KLASS_SEND, k->st->names.send) &&
            (ch->event->deferred ||
-            (is_connected_stream(ch) && !has_end(ch))) &&
+            (is_connected_stream(ch) && channel_chat(ch)->fifo.ends == 0)) &&
            event_defers(self);
 }
 

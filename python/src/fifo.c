@@ -48,6 +48,7 @@ fifo_append(struct fifo *q, PyObject *item, bool pushed)
         return -1;
     }
     Py_INCREF(item);
+    q->ends += item == Py_None;
     q->items[q->len++] = (uintptr_t)item | pushed;
     return 0;
 }
@@ -66,6 +67,7 @@ fifo_prepend(struct fifo *q, PyObject *item)
         q->head--;
     }
     Py_INCREF(item);
+    q->ends += item == Py_None;
     q->items[q->head] = (uintptr_t)item;
     q->offset = 0;
     return 0;
@@ -75,6 +77,7 @@ void
 fifo_pop(struct fifo *q)
 {
     PyObject *item = fifo_item(q, q->head++);
+    q->ends -= item == Py_None;
     q->offset = 0;
     if (q->head == q->len) {
         PyMem_Free(q->items);
