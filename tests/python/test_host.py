@@ -523,5 +523,26 @@ class ProcessTest(kit.TestCase):
         )
 
 
+class DescriptorTest(kit.TestCase):
+    """A program that closes and opens gets the number it expects."""
+
+    @staticmethod
+    def next_number():
+        number = os.dup(0)
+        os.close(number)
+        return number
+
+    @kit.each_poller
+    def test_none_is_in_the_way(self):
+        map, channels = {}, []  # a map of its own: nothing is open for it
+        for count in (1, 40):  # served by poll(), and by epoll
+            while len(channels) < count:
+                channels.append(asyncore.dispatcher(self.pair()[0], map))
+            before = self.next_number()
+            self.step(3, map)
+            self.assertEqual(self.next_number(), before)
+        asyncore.close_all(map)
+
+
 if __name__ == "__main__":
     kit.main()

@@ -12,7 +12,7 @@ import unittest.mock
 import warnings
 
 import kit
-from kit import asyncore
+from kit import asynchat, asyncore
 
 
 class SenderTest(kit.TestCase):
@@ -448,6 +448,61 @@ class FileDispatcherTest(kit.TestCase):
             self.assertIn("error OSError", calls)
         os.close(master)
 
+
+class RestTest(kit.TestCase):
+    """What the kernel does not take of the first piece goes out by itself, in
+    a channel that the loop has been serving for a while."""
+
+    SIZE = 60000
+
+    def start(self, cls):
+        ours, theirs = self.pair()
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        theirs.setblocking(False)
+        channel = cls(ours)
+        self.step(3)
+        return channel, theirs
+
+    def check(self, theirs, want):
+        got = []
+
+        def drain():
+            try:
+                got.append(theirs.recv(1 << 20))
+            except BlockingIOError:
+                pass
+            return sum(map(len, got)) >= len(want)
+
+        self.assertFalse(drain())
+        self.until(drain)
+        self.step(3)
+        drain()
+        self.assertEqual(b"".join(got), want)
+
+    @kit.each_poller
+    def test_sender(self):
+        channel, theirs = self.start(asyncore.dispatcher_with_send)
+        want = os.urandom(self.SIZE)
+        channel.send(want)
+        kept = len(channel.out_buffer)
+        self.assertTrue(0 < kept < self.SIZE)
+        self.assertEqual(channel.out_buffer, want[-kept:])
+        self.check(theirs, want)
+
+    @kit.each_poller
+    def test_sender_unseen(self):
+        """Nobody looks at the buffer."""
+        channel, theirs = self.start(asyncore.dispatcher_with_send)
+        want = os.urandom(self.SIZE)
+        channel.send(want)
+        self.check(theirs, want)
+
+    @kit.each_poller
+    def test_chat(self):
+        channel, theirs = self.start(asynchat.async_chat)
+        want = os.urandom(self.SIZE)
+        channel.push(want)
+        self.check(theirs, want)
 
 
 if __name__ == "__main__":
