@@ -686,6 +686,32 @@ class OutputTest(ChatTestCase):
         self.assertEqual(far.recv(9), b"last")
         self.assertEqual(far.recv(9), b"")
 
+    def test_end_comes_before_the_rest(self):
+        """The same, seen by who does not look at the channel: to look sends
+        what waits."""
+        calls = []
+
+        class Ending(asynchat.async_chat):
+            def collect_incoming_data(self, data):
+                calls.append(data)
+
+            def found_terminator(self):
+                if len(calls) == 1:
+                    self.close_when_done()
+                    self.push(b"never")
+
+            def handle_close(self):
+                calls.append("close")
+                self.close()
+
+        near, far = self.pair()
+        chat = Ending(near)
+        chat.set_terminator(b"\n")
+        far.send(b"1\n2\n")
+        self.step()
+        self.assertEqual(calls[:2], [b"1", "close"])
+        self.assertEqual(far.recv(9), b"")
+
     def test_empty_item(self):
         """It is taken out; the next waits for the next event, or, with
         ours, may go at once."""
